@@ -1,0 +1,281 @@
+"""The command line: parse, then one call each. Nothing heavy is imported before a command runs."""
+
+import json
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from facecli import __version__
+from facecli.console import Console, JsonLines, duration, forget_stdout, shown
+from facecli.errors import FaceError, InputError, UsageError, WeightsError
+from facecli.inputs import find_inputs, read_bytes, read_list
+from facecli.options import Options
+from facecli.outcome import Counts, Outcome
+
+INTERRUPTED = 130  # 128 + SIGINT, what shells report
+
+app = typer.Typer(
+    name="facecli",
+    help="Turn every face in every photo into a detailed 3D mesh, offline.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Detail(StrEnum):
+    """Which scales of the surface go into the mesh."""
+
+    full = "full"
+    none = "none"
+
+
+def main() -> None:
+    """The `facecli` command: exits with 0 all done, 1 some photos failed, 2 could not do it, 130 Ctrl-C."""
+    try:
+        app()
+    except FaceError as exc:
+        Console().error(shown(str(exc)))
+        sys.exit(2 if exc.exit_code == 2 else 1)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        forget_stdout()
+        sys.exit(1)
+    except Exception as exc:
+        trace = "".join(traceback.format_exception(exc)).rstrip()
+        Console().error(f"internal error, please report it:\n{trace}")
+        sys.exit(2)
+
+
+def _version(wanted: bool) -> bool:
+    if wanted:
+        sys.stdout.write(f"facecli {__version__}\n")
+        raise typer.Exit
+    return wanted
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Turn every face in every photo into a detailed 3D mesh, offline."""
+
+
+@app.command()
+def reconstruct(
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="INPUT...", help="Photos, and folders of photos at any depth."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="OUT", help="Folder for the results.")
+    ] = None,
+    files_from: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Read more inputs from FILE, one a line; - is standard input."),
+    ] = None,
+    null: Annotated[bool, typer.Option("--null", "-0", help="Names in --files-from end with NUL.")] = False,
+    formats: Annotated[
+        str, typer.Option("--format", metavar="LIST", help="Meshes to write: obj, ply, glb.")
+    ] = "obj,ply",
+    meshes: Annotated[
+        str,
+        typer.Option(
+            "--mesh",
+            metavar="LIST",
+            help="pixel: what the photo shows (mesh.*). face: the whole face, always the same vertices (face.*).",
+        ),
+    ] = "pixel,face",
+    maps: Annotated[bool, typer.Option("--maps", help="Also write the network's maps as PNG.")] = False,
+    preview: Annotated[bool, typer.Option("--preview/--no-preview", help="Write preview.png.")] = True,
+    detail: Annotated[
+        Detail, typer.Option(help="Fine wrinkles in the mesh, or the smooth shape only.")
+    ] = Detail.full,
+    device: Annotated[
+        str, typer.Option(metavar="NAME", envvar="FACECLI_DEVICE", help="auto, cpu, cuda or cuda:N.")
+    ] = "auto",
+    focal: Annotated[
+        float | None,
+        typer.Option(metavar="PX", help="Focal length in pixels, for all photos; else EXIF or a guess."),
+    ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite", help="Redo photos that have a result already; today that is always done."
+        ),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line per photo on stdout.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what failed.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say what became of every photo.")] = False,
+) -> None:
+    """Reconstruct every face: OUT/<photo>/face0/ gets meshes, texture, preview and result.json.
+
+    Exit status: 0 all done (also without a face), 1 some photos failed, 2 could not run, 130 Ctrl-C.
+    """
+    if out is None:
+        raise UsageError("no output folder; add -o OUT")
+    if focal is not None and not 0 < focal < float("inf"):
+        raise UsageError(f"--focal must be a positive number of pixels, not {focal:g}")
+    options = Options(_words(formats), maps, preview, _words(meshes))
+    listed = _read_list(files_from, null)
+    if not inputs and files_from is None:
+        raise UsageError("no input; name photos or folders, or use --files-from")
+    found = find_inputs(inputs or [], listed, out)
+    if not found:
+        raise UsageError("no photos found in what was named")
+
+    from facecli.batch import process
+    from facecli.store import Store
+
+    console = Console(quiet, verbose)
+    data = JsonLines() if as_json else None
+    with Store(out) as store:
+        reconstructor, files_of = _prepare(device, focal, detail is Detail.full, options)
+        code = _report(process(found, reconstructor, files_of, store), len(found), console, out, data)
+    raise typer.Exit(code)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip().lower() for word in text.split(",") if word.strip())
+
+
+def _prepare(device: str, focal: float | None, detail: bool, options: Options) -> tuple[Any, Any]:
+    """The two things that process() needs: what makes faces, and what makes files of a face."""
+    from facecli.pipeline import Reconstructor
+    from facecli.result import face_files
+    from facecli.weights import load_weights
+
+    weights = load_weights()
+    versions = {"facecli": __version__, "weights": weights.manifest.version}
+    reconstructor = Reconstructor(
+        device, weights=weights, focal=focal, detail=detail, whole="face" in options.meshes
+    )
+    return reconstructor, partial(face_files, options=options, versions=versions)
+
+
+def _read_list(source: str | None, null: bool) -> list[str]:
+    if source is None:
+        return []
+    if source == "-":
+        return read_list(sys.stdin.buffer.read(), null)
+    try:
+        return read_list(read_bytes(Path(source)), null)
+    except InputError as exc:
+        raise UsageError(f"--files-from {shown(source)}: {exc}") from exc
+
+
+def _report(
+    outcomes: Iterator[Outcome], total: int, console: Console, out: Path, data: JsonLines | None
+) -> int:
+    """Tell people and programs about each photo as it finishes -> the exit status."""
+    counts, began, interrupted = Counts(), time.monotonic(), False
+    console.start(total)
+    try:
+        for outcome in outcomes:
+            counts.add(outcome)
+            if data is not None:
+                data.write(outcome.to_json())
+            _tell(outcome, console)
+            console.advance()
+    except KeyboardInterrupt:
+        interrupted = True
+    finally:  # also when the disk is full: what was done until then is worth a line
+        console.stop()
+        start = "interrupted: " if interrupted else ""
+        console.note(f"{start}{counts} in {duration(time.monotonic() - began)} -> {shown(str(out))}")
+    return INTERRUPTED if interrupted else counts.exit_code
+
+
+def _tell(outcome: Outcome, console: Console) -> None:
+    name = shown(str(outcome.input.path))
+    if outcome.status == "failed":
+        console.error(f"{name}: {shown(outcome.error or '')}")
+        if outcome.trace:
+            console.detail(outcome.trace.rstrip())
+    elif outcome.status == "no_face":
+        console.note(f"{name}: no face found")
+    else:
+        faces = "1 face" if len(outcome.faces) == 1 else f"{len(outcome.faces)} faces"
+        console.detail(f"{name}: {faces} in {duration(outcome.seconds)}")
+
+
+@app.command()
+def info(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show versions, devices and the weights, every hash verified."""
+    facts = _facts()
+    problem = facts["weights"].get("problem")
+    if as_json:
+        sys.stdout.write(json.dumps(facts) + "\n")
+    else:
+        sys.stdout.write("\n".join(_lines(facts)) + "\n")
+    sys.stdout.flush()
+    if problem:
+        raise WeightsError(problem)
+
+
+def _facts() -> dict[str, Any]:
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+    from importlib.util import find_spec
+
+    from facecli.weights import load_weights
+
+    packages = {}
+    for name in ("numpy", "onnxruntime", "opencv-python-headless", "pillow", "torch"):
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    devices = ["cpu"]
+    if find_spec("torch"):
+        import torch
+
+        devices += [f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]
+    weights: dict[str, Any] = {}
+    try:
+        found = load_weights()
+        weights |= {"version": found.manifest.version, "folder": str(found.folder)}
+        weights["files"] = {
+            name: {"sha256": entry.sha256, "bytes": entry.bytes, "licence": entry.licence}
+            for name, entry in found.manifest.files.items()
+        }
+        for name in found.manifest.files:
+            found.read(name)
+    except WeightsError as exc:
+        weights["problem"] = str(exc)
+    return {
+        "facecli": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": packages,
+        "devices": devices,
+        "weights": weights,
+    }
+
+
+def _lines(facts: dict[str, Any]) -> list[str]:
+    weights = facts["weights"]
+    lines = [f"facecli   {facts['facecli']}", f"python    {facts['python']} on {facts['platform']}"]
+    lines += [f"packages  {', '.join(f'{name} {number}' for name, number in facts['packages'].items())}"]
+    lines += [f"devices   {', '.join(facts['devices'])}"]
+    if "version" in weights:
+        lines += [f"weights   {weights['version']} in {shown(weights['folder'])}"]
+        for name, entry in weights["files"].items():
+            lines += [
+                f"          {name}  {entry['bytes']:,} bytes  {entry['licence']}  sha256 {entry['sha256']}"
+            ]
+        lines += [] if "problem" in weights else ["          every hash verified"]
+    return lines

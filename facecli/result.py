@@ -1,0 +1,231 @@
+"""One face -> the files of its folder as {name: bytes}: meshes, maps, preview, result.json. No disk here."""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8, UInt16
+
+from facecli.camera import Camera
+from facecli.crop import CROP
+from facecli.images import Image, encode_png
+from facecli.mesh import Mesh
+from facecli.options import Options
+from facecli.pipeline import Face
+
+SCHEMA = "facecli.result/1"
+PREVIEW_SIZE = 512
+
+# Affine codes of the maps: value = (mm + offset) * scale, so mm = value / scale - offset. 0 means no data.
+DEPTH_SCALE, DEPTH_OFFSET = 100.0, 327.68  # 16 bit: steps of 0.01 mm, -327.67 to +327.67 mm
+DETAIL_SCALE, DETAIL_OFFSET = 8192.0, 4.0  # 16 bit: steps of 0.00012 mm, -4 to +4 mm
+COORDINATE_SCALE, COORDINATE_OFFSET = 1.0, 128.0  # 8 bit: steps of 1 mm, -127 to +127 mm
+
+SCALE_NOTE = (
+    "One photo does not tell absolute size. Lengths assume a head of average size: the template's mean head "
+    "is fitted to the face without scaling. A child's head comes out too large."
+)
+
+
+def face_files(
+    face: Face, index: int, image: Image, name: str, options: Options, versions: Mapping[str, str]
+) -> dict[str, bytes]:
+    """All files of one face. name: the photo's, for result.json; index: the face's place in the photo."""
+    files: dict[str, bytes] = {}
+    if "pixel" in options.meshes:
+        files |= _mesh_files(face.mesh, face.texture, options)
+    if "face" in options.meshes and face.complete is not None:
+        whole = _mesh_files(face.complete, None, options)
+        files |= {name.replace("mesh.", "face."): data for name, data in whole.items()}
+    if options.maps:
+        files |= map_files(face)
+    if options.preview:
+        from facecli.render import preview
+
+        photo = face.crop.warp(image.pixels, PREVIEW_SIZE)
+        picture = preview(photo, face.mesh, face.camera, face.pose, face.crop, face.landmarks)
+        files["preview.png"] = encode_png(picture)
+    facts = describe(face, index, image, name, [*files, "result.json"], versions)
+    if options.maps:
+        facts["maps"] = MAP_NOTES
+    files["result.json"] = _to_json(facts)
+    return files
+
+
+def _mesh_files(mesh: Mesh, texture: UInt8[np.ndarray, "t t 3"] | None, options: Options) -> dict[str, bytes]:
+    from facecli import export
+
+    files: dict[str, bytes] = {}
+    if "obj" in options.formats:
+        files |= export.to_obj(mesh, texture)
+    if "ply" in options.formats:
+        files |= export.to_ply(mesh)
+    if "glb" in options.formats:
+        files |= export.to_glb(mesh, texture)
+    return files
+
+
+def describe(
+    face: Face, index: int, image: Image, name: str, files: list[str], versions: Mapping[str, str]
+) -> dict[str, Any]:
+    """What result.json says, as plain Python values."""
+    yaw, pitch, roll = face.pose.yaw_pitch_roll
+    return {
+        "schema": SCHEMA,
+        "input": {"name": name, "width": image.width, "height": image.height, "notes": list(image.notes)},
+        "face": index,
+        "box": _numbers(face.detection.box, 2),
+        "score": _number(face.detection.score, 4),
+        "detector_landmarks": dict(
+            zip(
+                ("right_eye", "left_eye", "nose_tip", "mouth_right", "mouth_left"),
+                _numbers(face.detection.landmarks, 2),
+                strict=True,
+            )
+        ),
+        "landmarks": {
+            "scheme": "iBUG 68",
+            "photo": _numbers(face.landmarks, 2),
+            "mesh": _numbers(face.landmarks_3d, 6),
+            "visible": [bool(seen) for seen in face.landmarks_visible],
+        },
+        "crop": {"size": CROP, "matrix": _numbers(face.crop.matrix, 6)},
+        "camera": _camera(face.camera, image),
+        "pose": {
+            "matrix": _numbers(face.pose.matrix, 7),
+            "yaw": _number(yaw, 2),
+            "pitch": _number(pitch, 2),
+            "roll": _number(roll, 2),
+        },
+        "scale": {"fixed_by": "mean head", "note": SCALE_NOTE},
+        "units": {
+            "photo": "pixels, x right, y down, pixel centres at integers",
+            "mesh": "metres",
+            "angles": "degrees",
+            "seconds": "seconds",
+        },
+        "axes": {
+            "mesh": "right-handed, y up, nose to +z, the subject's left to +x, origin at the head's centre",
+            "camera": "x right, y down, z forward; pose.matrix takes mesh points into this frame, in metres",
+            "crop": "crop.matrix takes photo pixels into the 256 x 256 crop, pixels, centres at integers",
+        },
+        "files": sorted(files),
+        "seconds": {stage: _number(seconds, 4) for stage, seconds in face.seconds.items()},
+        "versions": dict(versions),
+    }
+
+
+MAP_NOTES: dict[str, Any] = {
+    "frame": "every map covers the crop's square at its own resolution; centres at half-pixels",
+    "region.png": {"bits": 8, "meaning": "probability of visible face = value / 255"},
+    "depth.png": {
+        "bits": 16,
+        "scale": DEPTH_SCALE,
+        "offset": DEPTH_OFFSET,
+        "no_data": 0,
+        "meaning": "mm in front of the head centre, towards the camera = value / scale - offset",
+    },
+    "correspondence.png": {
+        "bits": 8,
+        "scale": COORDINATE_SCALE,
+        "offset": COORDINATE_OFFSET,
+        "no_data": [0, 0, 0],
+        "range": [(1 / COORDINATE_SCALE) - COORDINATE_OFFSET, (255 / COORDINATE_SCALE) - COORDINATE_OFFSET],
+        "meaning": "the template's point seen here: x, y, z in mm = red, green, blue / scale - offset",
+    },
+    "normal.png": {
+        "bits": 8,
+        "no_data": [0, 0, 0],
+        "meaning": "the mesh's unit normal in the mesh's frame: x, y, z = value / 127.5 - 1",
+    },
+    "detail.png": {
+        "bits": 16,
+        "scale": DETAIL_SCALE,
+        "offset": DETAIL_OFFSET,
+        "no_data": 0,
+        "meaning": "mm along the normal of the coarse surface, outwards = value / scale - offset",
+    },
+}
+
+
+def map_files(face: Face) -> dict[str, bytes]:
+    """region, depth, correspondence, normal and detail as PNG; MAP_NOTES says how to read them."""
+    maps = face.maps
+    inside = maps.region >= 0.5
+    coarse = inside.reshape(128, 2, 128, 2).mean(axis=(1, 3)) >= 0.5
+    fine = inside.repeat(2, axis=0).repeat(2, axis=1)
+    coordinate = encode_affine(maps.coordinate, COORDINATE_SCALE, COORDINATE_OFFSET, 255) * coarse[:, :, None]
+    return {
+        "region.png": encode_png(np.rint(maps.region * 255).astype(np.uint8)),
+        "depth.png": encode_png(encode_affine(maps.depth, DEPTH_SCALE, DEPTH_OFFSET, 65535) * coarse),
+        "correspondence.png": encode_png(coordinate.astype(np.uint8)),
+        "normal.png": encode_png(_normal_map(face)),
+        "detail.png": encode_png(encode_affine(maps.detail, DETAIL_SCALE, DETAIL_OFFSET, 65535) * fine),
+    }
+
+
+def encode_affine(
+    millimetres: Float[np.ndarray, "*shape"], scale: float, offset: float, top: int
+) -> UInt16[np.ndarray, "*shape"]:
+    """mm -> round((mm + offset) * scale), kept within 1..top: 0 stays free for 'no data'."""
+    values = (np.asarray(millimetres, np.float64) + offset) * scale
+    return np.clip(np.rint(np.nan_to_num(values)), 1, top).astype(np.uint16)
+
+
+def _normal_map(face: Face, size: int = 512) -> UInt8[np.ndarray, "size size 3"]:
+    """The mesh's normals, detail included, drawn where its texture coordinates put them in the crop."""
+    from facecli.render import rasterize
+
+    mesh = face.mesh
+    corners = np.concatenate(
+        [mesh.uv.astype(np.float64) * size - 0.5, mesh.vertices[:, 2:].astype(np.float64)], axis=1
+    )
+    index, barycentric = rasterize(corners, mesh.faces, size, size)
+    covered: Bool[np.ndarray, "size size"] = index >= 0
+    normals = np.einsum("nc,ncx->nx", barycentric[covered], mesh.normals[mesh.faces[index[covered]]])
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    picture = np.zeros((size, size, 3), np.uint8)
+    picture[covered] = np.rint((normals + 1) * 127.5).astype(np.uint8)
+    return picture
+
+
+def _camera(camera: Camera, image: Image) -> dict[str, Any]:
+    def angle(extent: float) -> float:
+        return round(math.degrees(2 * math.atan(extent / (2 * camera.focal))), 2)
+
+    return {
+        "focal": _number(camera.focal, 3),
+        "centre": [_number(camera.centre_x, 3), _number(camera.centre_y, 3)],
+        "matrix": _numbers(camera.matrix, 4),
+        "source": camera.source,
+        "field_of_view": {
+            "horizontal": angle(image.width),
+            "vertical": angle(image.height),
+            "diagonal": angle(math.hypot(image.width, image.height)),
+        },
+    }
+
+
+def _to_json(facts: dict[str, Any]) -> bytes:
+    """Indented, with lists of plain values on one line. ASCII escapes keep names with undecodable bytes."""
+    text = json.dumps(facts, indent=1, allow_nan=False)
+    # Strings hold no bare line break, so what opens with one is a list of the document.
+    text = re.sub(r"\[\n([^\[\]{}]*)\n\s*\]", lambda found: f"[{' '.join(found[1].split())}]", text)
+    return (text + "\n").encode("ascii")
+
+
+def _number(value: Any, digits: int) -> float | None:
+    """A rounded JSON number; what is not finite becomes null."""
+    number = float(value)
+    return round(number, digits) if math.isfinite(number) else None
+
+
+def _numbers(values: Any, digits: int) -> Any:
+    """An array as nested lists of rounded JSON numbers."""
+    array = np.asarray(values, np.float64)
+    if array.ndim == 0:
+        return _number(array, digits)
+    return [_numbers(row, digits) for row in array]

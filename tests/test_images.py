@@ -1,0 +1,266 @@
+import io
+import struct
+import warnings
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from PIL import Image as pillow
+from PIL import ImageCms
+
+from facecli.errors import ImageError
+from facecli.images import FORMATS, MAX_PIXELS, encode_png, read_image
+
+MakePicture = Callable[..., bytes]
+TURNS = {
+    1: lambda p: p,
+    2: np.fliplr,
+    3: lambda p: np.rot90(p, 2),
+    4: np.flipud,
+    5: lambda p: np.fliplr(np.rot90(p, -1)),
+    6: lambda p: np.rot90(p, 1),
+    7: lambda p: np.fliplr(np.rot90(p, 1)),
+    8: lambda p: np.rot90(p, -1),
+}  # what a camera held so writes for an upright scene
+
+
+def encode(picture: pillow.Image, format: str = "PNG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def scene() -> np.ndarray:
+    """24 x 40, four coloured quarters with a black corner: no symmetry."""
+    pixels = np.zeros((24, 40, 3), np.uint8)
+    pixels[:12, :20], pixels[:12, 20:] = (250, 10, 10), (10, 250, 10)
+    pixels[12:, :20], pixels[12:, 20:] = (10, 10, 250), (240, 240, 240)
+    pixels[:4, :4] = 0
+    return pixels
+
+
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+@pytest.mark.parametrize("orientation", TURNS)
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_every_orientation_comes_out_upright(format: str, orientation: int) -> None:
+    exif = pillow.Exif()
+    exif[0x0112] = orientation
+    stored = pillow.fromarray(np.ascontiguousarray(TURNS[orientation](scene())))
+    options = {"quality": 100} | ({"subsampling": 0} if format == "JPEG" else {})
+    options |= {"lossless": True} if format == "WEBP" else {}
+    image = read_image(encode(stored, format, exif=exif, **(options if format in ("JPEG", "WEBP") else {})))
+    assert image.pixels.shape == (24, 40, 3)
+    assert np.abs(image.pixels.astype(int) - scene()).max() <= (40 if format == "JPEG" else 0)
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 65535])
+def test_nonsense_orientation_is_ignored(orientation: int) -> None:
+    exif = pillow.Exif()
+    exif[0x0112] = orientation
+    assert (read_image(encode(pillow.fromarray(scene()), exif=exif)).pixels == scene()).all()
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000"])
+def test_every_allowed_format_is_read(format: str, make_picture: MakePicture) -> None:
+    assert format in FORMATS
+    image = read_image(make_picture(format))
+    assert image.pixels.dtype == np.uint8 and image.pixels.shape == (48, 64, 3)
+    assert image.pixels.flags.writeable and image.pixels.flags.c_contiguous
+    assert image.pixels[0, -1, 0] > 220 > 30 > image.pixels[0, 0, 0]
+    assert (image.width, image.height) == (64, 48)
+
+
+@pytest.mark.parametrize("format", ["EPS", "PPM", "TGA", "PCX", "ICO", "PDF", "SGI"])
+def test_other_formats_are_refused_even_if_pillow_could(format: str, make_picture: MakePicture) -> None:
+    with pytest.raises(ImageError, match="not a picture that can be read"):
+        read_image(make_picture(format))
+
+
+def test_16_bit_grey_keeps_its_whole_range() -> None:
+    ramp = np.linspace(0, 65535, 256).astype(np.uint16)[None].repeat(4, axis=0)
+    for format in ("PNG", "TIFF"):
+        pixels = read_image(encode(pillow.fromarray(ramp), format)).pixels
+        assert (pixels[0, :, 0] == np.arange(256)).all()
+        assert (pixels == pixels[..., :1]).all()
+
+
+def test_dark_16_bit_grey_is_not_brightened() -> None:
+    dark = np.full((4, 4), 2570, np.uint16)
+    assert (read_image(encode(pillow.fromarray(dark))).pixels == 10).all()
+
+
+def test_float_and_32_bit_tiff_are_scaled() -> None:
+    unit = np.linspace(0, 1, 256, dtype=np.float32)[None].repeat(2, axis=0)
+    assert (read_image(encode(pillow.fromarray(unit), "TIFF")).pixels[0, :, 0] == np.arange(256)).all()
+    bytes_like = np.arange(256, dtype=np.float32)[None].repeat(2, axis=0)
+    assert (read_image(encode(pillow.fromarray(bytes_like), "TIFF")).pixels[0, :, 0] == np.arange(256)).all()
+    odd = np.array([[-1000.0, np.nan, 1000.0, np.inf]], np.float32)
+    image = read_image(encode(pillow.fromarray(odd), "TIFF"))
+    assert image.pixels[0, :, 0].tolist() == [0, 128, 255, 128] and "stretched" in image.notes[0]
+    whole = np.array([[0, 65535, 32768]], np.int32)
+    assert read_image(encode(pillow.fromarray(whole), "TIFF")).pixels[0, :, 0].tolist() == [0, 255, 128]
+    flat = np.full((2, 2), -5, np.int32)
+    assert (read_image(encode(pillow.fromarray(flat), "TIFF")).pixels == 0).all()
+
+
+def test_transparency_shows_white_not_the_hidden_colour() -> None:
+    half = pillow.new("RGBA", (3, 1), (255, 0, 0, 0))
+    half.putpixel((1, 0), (255, 0, 0, 255))
+    half.putpixel((2, 0), (0, 0, 0, 128))
+    expected = [[255, 255, 255], [255, 0, 0], [127, 127, 127]]
+    for format in ("PNG", "TIFF"):
+        assert read_image(encode(half, format)).pixels[0].tolist() == expected
+    grey = pillow.new("LA", (2, 1), (7, 0))
+    grey.putpixel((1, 0), (7, 255))
+    assert read_image(encode(grey)).pixels[0].tolist() == [[255] * 3, [7] * 3]
+
+
+@pytest.mark.parametrize("mode", ["P", "RGB", "L", "1"])
+def test_a_transparent_colour_counts_as_transparency(mode: str) -> None:
+    picture = pillow.new(mode, (2, 1), 0)
+    key: object = (0, 0, 0) if mode == "RGB" else 0
+    picture.putpixel((1, 0), {"P": 1, "RGB": (9, 9, 9), "L": 9, "1": 1}[mode])
+    if mode == "P":
+        picture.putpalette([1, 2, 3, 9, 9, 9])
+    pixels = read_image(encode(picture, transparency=key)).pixels
+    assert pixels[0, 0].tolist() == [255] * 3
+    assert pixels[0, 1].tolist() == ([255] * 3 if mode == "1" else [9] * 3)
+
+
+def test_palette_grey_bilevel_and_cmyk_become_rgb() -> None:
+    palette = pillow.fromarray(scene()).quantize(8)
+    assert np.abs(read_image(encode(palette)).pixels.astype(int) - scene()).max() <= 8
+    assert (read_image(encode(pillow.new("L", (5, 4), 77))).pixels == 77).all()
+    assert (read_image(encode(pillow.new("1", (5, 4), 1))).pixels == 255).all()
+    cmyk = read_image(encode(pillow.new("CMYK", (16, 16), (0, 255, 255, 0)), "JPEG", quality=95)).pixels
+    assert cmyk[8, 8, 0] > 245 and cmyk[8, 8, 1:].max() < 12
+
+
+def swapped_profile() -> bytes:
+    """sRGB with red and blue exchanged: a profile whose effect cannot be missed."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    entries = {bytes(profile[at : at + 4]): at for at in range(132, 132 + 12 * profile[131], 12)}
+    red, blue = entries[b"rXYZ"] + 4, entries[b"bXYZ"] + 4
+    profile[red : red + 8], profile[blue : blue + 8] = profile[blue : blue + 8], profile[red : red + 8]
+    return bytes(profile.replace("sRGB".encode("utf-16-be"), "swap".encode("utf-16-be")))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
+def test_embedded_profile_is_applied(mode: str) -> None:
+    red = pillow.new("RGB", (4, 4), (255, 0, 0)).convert(mode)
+    pixel = read_image(encode(red, icc_profile=swapped_profile())).pixels[0, 0].astype(int)
+    assert np.abs(pixel - [0, 0, 255]).max() <= 2
+
+
+@pytest.mark.parametrize("profile", [b"junk", swapped_profile()[:200], b"\0" * 4096])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_bad_or_foreign_profile_is_ignored(mode: str, profile: bytes) -> None:
+    plain = pillow.new(mode, (8, 8), 60 if mode == "L" else (60,) * len(mode))
+    format = "JPEG" if mode == "CMYK" else "PNG"
+    with_profile = read_image(encode(plain, format, icc_profile=profile)).pixels
+    assert (with_profile == read_image(encode(plain, format)).pixels).all()
+
+
+def test_first_frame_of_an_animation_and_a_note() -> None:
+    frames = [pillow.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    for format in ("GIF", "PNG", "WEBP", "TIFF"):
+        options = {"lossless": True} if format == "WEBP" else {}
+        data = encode(frames[0], format, save_all=True, append_images=frames[1:], **options)
+        image = read_image(data)
+        assert image.pixels[0, 0].tolist() == [255, 0, 0]
+        assert image.notes == ("first of several frames",)
+
+
+@pytest.mark.parametrize(("stored", "expected"), [(28, 28.0), (0, None), (None, None)])
+def test_focal_length_from_exif(stored: int | None, expected: float | None) -> None:
+    exif = pillow.Exif()
+    if stored is not None:
+        exif.get_ifd(0x8769)[0xA405] = stored
+    assert read_image(encode(pillow.fromarray(scene()), "JPEG", exif=exif)).focal_35mm == expected
+
+
+def test_broken_exif_does_not_break_the_picture() -> None:
+    for exif in (b"junk", b"MM\0*\xff\xff\xff\xff", b"II*\0\x08\0\0\0\xff\xff" + b"\xff" * 40):
+        image = read_image(encode(pillow.fromarray(scene()), "JPEG", exif=b"Exif\0\0" + exif))
+        assert image.pixels.shape == (24, 40, 3) and image.focal_35mm is None
+
+
+def test_bomb_is_refused_before_it_is_unpacked() -> None:
+    header = struct.pack(">IIBBBBB", 40_000, 40_000, 1, 0, 0, 0, 0)
+    data = (
+        png_chunk(b"IHDR", header) + png_chunk(b"IDAT", zlib.compress(bytes(1000))) + png_chunk(b"IEND", b"")
+    )
+    with pytest.raises(ImageError, match="larger than 178 megapixels; scale it down"):
+        read_image(b"\x89PNG\r\n\x1a\n" + data)
+    with pytest.raises(ImageError, match="larger than 178 megapixels"):
+        read_image(
+            b"GIF89a\xff\xff\xff\xff\x80\0\0" + bytes(6) + b",\0\0\0\0\xff\xff\xff\xff\0\x02\x02D\x01\0;"
+        )
+
+
+def test_a_phone_of_108_megapixels_is_within_the_limit() -> None:
+    assert 12_000 * 9_000 < MAX_PIXELS < 1 << 28
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000"])
+def test_truncated_files_are_one_clear_error(format: str, make_picture: MakePicture) -> None:
+    data = make_picture(format, (200, 160))
+    for kept in (0.1, 0.5):
+        with pytest.raises(ImageError) as caught:
+            read_image(data[: int(len(data) * kept)])
+        assert "\n" not in str(caught.value) and len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "the file is empty"),
+        (b"This is text, named photo.jpg", "not a picture that can be read"),
+        (b"\xff\xd8", "not a picture|damaged"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40), "HEIC photos cannot be read"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "not a picture that can be read"),
+    ],
+)
+def test_what_is_no_picture_says_so(data: bytes, reason: str) -> None:
+    with pytest.raises(ImageError, match=reason):
+        read_image(data)
+
+
+def test_hostile_bytes_give_an_image_or_an_image_error(make_picture: MakePicture) -> None:
+    random = np.random.default_rng(7)
+    outcomes = {"image": 0, "error": 0}
+    for format in ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF"):
+        good = np.frombuffer(make_picture(format), np.uint8)
+        for _ in range(60):
+            bad = good.copy()
+            where = random.integers(0, min(len(bad), 400), random.integers(1, 12))
+            bad[where] = random.integers(0, 256, len(where))
+            try:
+                image = read_image(bad.tobytes())
+                assert image.pixels.ndim == 3 and image.pixels.dtype == np.uint8
+                outcomes["image"] += 1
+            except ImageError:
+                outcomes["error"] += 1
+    assert min(outcomes.values()) > 20
+
+
+def test_decoding_warns_nobody() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_image(encode(pillow.new("1", (9500, 9500))))  # Pillow would warn above 89 megapixels
+
+
+@pytest.mark.parametrize("shape", [(5, 7, 3), (5, 7)])
+def test_png_round_trip_8_bit(shape: tuple[int, ...]) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, shape).astype(np.uint8)
+    decoded = pillow.open(io.BytesIO(encode_png(pixels)))
+    assert (np.asarray(decoded) == pixels).all() and not decoded.info
+
+
+def test_png_round_trip_16_bit() -> None:
+    pixels = np.random.default_rng(1).integers(0, 65536, (5, 7)).astype(np.uint16)
+    assert (np.asarray(pillow.open(io.BytesIO(encode_png(pixels)))) == pixels).all()
