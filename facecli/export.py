@@ -1,0 +1,226 @@
+"""Mesh -> files, as {name: bytes}: OBJ with its material and texture, PLY, GLB.
+
+All are in the mesh's own frame: metres, right-handed, y up, facing +z. Names inside the files are fixed;
+nothing that a user chose enters them. Colours and textures are sRGB. OBJ and PLY say unit and axes in
+comments; glTF defines them.
+"""
+
+import json
+import struct
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+from facecli.mesh import Mesh
+
+_HEADER = b"# facecli\n# units: metres, y up, right-handed, facing +z\n"
+_MATERIAL = b"# facecli\nnewmtl face\nKa 0 0 0\nKd 1 1 1\nKs 0 0 0\nillum 1\nmap_Kd texture.png\n"
+
+_FLOAT, _UNSIGNED_INT, _UNSIGNED_SHORT = 5126, 5125, 5123  # glTF component types
+_VERTEX_DATA, _TRIANGLE_DATA = 34962, 34963  # glTF buffer targets
+_LINEAR, _MIPMAP, _CLAMP = 9729, 9987, 33071
+
+
+def to_obj(mesh: Mesh, texture: UInt8[np.ndarray, "t t 3"] | None) -> dict[str, bytes]:
+    """mesh.obj (micrometre decimals), with mesh.mtl and texture.png if there is a texture.
+
+    Without a texture the vertices carry their colours (`v x y z r g b`, 0 to 1, as MeshLab and Blender read
+    them). Texture coordinates have OBJ's origin, bottom left: v is flipped from `mesh.uv`.
+    """
+    uv = np.stack([mesh.uv[:, 0], 1 - mesh.uv[:, 1]], axis=1)
+    places = mesh.vertices
+    if texture is None:
+        places = np.concatenate([places, mesh.colors / 255.0], axis=1)
+    parts = [_HEADER]
+    if texture is not None:
+        parts.append(b"mtllib mesh.mtl\n")
+    parts += [_lines(b"v", places, 6), _lines(b"vt", uv, 6), _lines(b"vn", mesh.normals, 4)]
+    if texture is not None:
+        parts.append(b"usemtl face\n")
+    parts.append(_face_lines(mesh.faces, len(mesh.vertices)))
+    files = {"mesh.obj": b"".join(parts)}
+    if texture is not None:
+        files |= {"mesh.mtl": _MATERIAL, "texture.png": _png(texture)}
+    return files
+
+
+def to_ply(mesh: Mesh) -> dict[str, bytes]:
+    """mesh.ply: binary little endian, normals, uchar colours."""
+    vertices = np.zeros(len(mesh.vertices), [("place", "<f4", 3), ("normal", "<f4", 3), ("color", "u1", 3)])
+    vertices["place"], vertices["normal"], vertices["color"] = mesh.vertices, mesh.normals, mesh.colors
+    faces = np.zeros(len(mesh.faces), [("count", "u1"), ("corners", "<i4", 3)])
+    faces["count"], faces["corners"] = 3, mesh.faces
+    header = [
+        "ply",
+        "format binary_little_endian 1.0",
+        "comment facecli",
+        "comment units metres",
+        "comment y up, right-handed, facing +z",
+        f"element vertex {len(vertices)}",
+        *(f"property float {name}" for name in ("x", "y", "z", "nx", "ny", "nz")),
+        *(f"property uchar {name}" for name in ("red", "green", "blue")),
+        f"element face {len(faces)}",
+        "property list uchar int vertex_indices",
+        "end_header\n",
+    ]
+    return {"mesh.ply": "\n".join(header).encode("ascii") + vertices.tobytes() + faces.tobytes()}
+
+
+def to_glb(mesh: Mesh, texture: UInt8[np.ndarray, "t t 3"] | None) -> dict[str, bytes]:
+    """mesh.glb: glTF 2.0 with the texture inside; without a texture the vertices carry their colours.
+
+    A matt material of full base colour (glTF multiplies texture, factor and vertex colours), visible from
+    both sides because the surface is open.
+    """
+    glb = _Glb()
+    attributes = {
+        "POSITION": glb.accessor(mesh.vertices.astype("<f4"), "VEC3", _FLOAT, bounds=True),
+        "NORMAL": glb.accessor(mesh.normals.astype("<f4"), "VEC3", _FLOAT),
+        "TEXCOORD_0": glb.accessor(mesh.uv.astype("<f4"), "VEC2", _FLOAT),
+    }
+    surface: dict[str, Any] = {"baseColorFactor": [1, 1, 1, 1], "metallicFactor": 0, "roughnessFactor": 1}
+    document: dict[str, Any] = {"asset": {"version": "2.0", "generator": "facecli"}}
+    if texture is not None:
+        surface["baseColorTexture"] = {"index": 0}
+        document |= {
+            "images": [{"bufferView": glb.view(_png(texture)), "mimeType": "image/png", "name": "texture"}],
+            "samplers": [{"magFilter": _LINEAR, "minFilter": _MIPMAP, "wrapS": _CLAMP, "wrapT": _CLAMP}],
+            "textures": [{"source": 0, "sampler": 0}],
+        }
+    else:
+        # glTF's vertex colours are linear light; four shorts keep the 4-byte alignment it asks for.
+        light = np.full((len(mesh.colors), 4), 65535, "<u2")
+        light[:, :3] = np.round(_LINEAR_LIGHT[mesh.colors] * 65535)
+        attributes["COLOR_0"] = glb.accessor(light, "VEC4", _UNSIGNED_SHORT, normalized=True)
+    triangles = glb.accessor(
+        mesh.faces.astype("<u4").reshape(-1), "SCALAR", _UNSIGNED_INT, target=_TRIANGLE_DATA
+    )
+    if len(
+        mesh.faces
+    ):  # glTF forbids accessors of nothing; a face without a surface is a scene without a mesh
+        primitive = {"attributes": attributes, "indices": triangles, "material": 0}
+        document |= {
+            "meshes": [{"name": "face", "primitives": [primitive]}],
+            "materials": [{"name": "face", "pbrMetallicRoughness": surface, "doubleSided": True}],
+            "nodes": [{"name": "face", "mesh": 0}],
+            "scenes": [{"nodes": [0]}],
+            "scene": 0,
+        }
+        return {"mesh.glb": glb.assemble(document)}
+    return {"mesh.glb": _Glb().assemble({"asset": document["asset"], "scenes": [{}], "scene": 0})}
+
+
+class _Glb:
+    """The binary half of a GLB while it grows, and the tables that describe it."""
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+        self.size = 0
+        self.views: list[dict[str, Any]] = []
+        self.accessors: list[dict[str, Any]] = []
+
+    def view(self, data: bytes, target: int | None = None) -> int:
+        """Adds bytes, padded to a multiple of four; returns the number of the buffer view."""
+        described = {"buffer": 0, "byteOffset": self.size, "byteLength": len(data)}
+        self.views.append(described | ({} if target is None else {"target": target}))
+        padded = data + b"\0" * (-len(data) % 4)
+        self.parts.append(padded)
+        self.size += len(padded)
+        return len(self.views) - 1
+
+    def accessor(
+        self,
+        values: np.ndarray,
+        kind: str,
+        component: int,
+        target: int = _VERTEX_DATA,
+        bounds: bool = False,
+        normalized: bool = False,
+    ) -> int:
+        """Adds an array, first axis the elements; returns the number of the accessor."""
+        described = {
+            "bufferView": self.view(values.tobytes(), target),
+            "componentType": component,
+            "count": len(values),
+            "type": kind,
+        }
+        if bounds and len(values):
+            described |= {"min": values.min(axis=0).tolist(), "max": values.max(axis=0).tolist()}
+        if normalized:
+            described["normalized"] = True
+        self.accessors.append(described)
+        return len(self.accessors) - 1
+
+    def assemble(self, document: dict[str, Any]) -> bytes:
+        """The file: header, JSON chunk, binary chunk (glTF 2.0, section 4.4)."""
+        if self.size:
+            document = document | {
+                "accessors": self.accessors,
+                "bufferViews": self.views,
+                "buffers": [{"byteLength": self.size}],
+            }
+        text = json.dumps(document, separators=(",", ":")).encode("ascii")
+        text += b" " * (-len(text) % 4)
+        chunks = struct.pack("<I4s", len(text), b"JSON") + text
+        if self.size:
+            chunks += struct.pack("<I4s", self.size, b"BIN\0") + b"".join(self.parts)
+        return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks
+
+
+def _png(texture: UInt8[np.ndarray, "t t 3"]) -> bytes:
+    from facecli.images import encode_png
+
+    return encode_png(texture)
+
+
+_SRGB = np.arange(256) / 255.0
+_LINEAR_LIGHT = np.where(_SRGB <= 0.04045, _SRGB / 12.92, ((_SRGB + 0.055) / 1.055) ** 2.4)
+
+
+# Text is written digit by digit with array arithmetic into a table of characters, one row a line, whose
+# unused characters stay zero and are left out at the end: ten times as fast as formatting number by number.
+
+
+def _lines(keyword: bytes, values: Float[np.ndarray, "n k"], decimals: int) -> bytes:
+    """One line per row: the keyword and the numbers with a fixed count of decimals."""
+    fixed = np.round(values.astype(np.float64) * 10**decimals).astype(np.int64)
+    whole, part = np.divmod(np.abs(fixed), 10**decimals)
+    fraction = _digits(part, decimals, padded=True)
+    count, columns = values.shape
+    sign = np.where(fixed < 0, ord("-"), 0).astype(np.uint8)[..., None]
+    space, point = (np.full((count, columns, 1), ord(c), np.uint8) for c in " .")
+    integer = _digits(whole, len(str(int(whole.max(initial=0)))), padded=False)
+    numbers = np.concatenate([space, sign, integer, point, fraction], axis=2)
+    return _joined(keyword, numbers)
+
+
+def _face_lines(faces: Int[np.ndarray, "f 3"], count: int) -> bytes:
+    """`f a/a/a b/b/b c/c/c`: place, texture coordinate and normal have the same number, from 1."""
+    digits = _digits(np.arange(1, count + 1), len(str(count)), padded=False)
+    slash, space = (np.full((count, 1), ord(c), np.uint8) for c in "/ ")
+    corner = np.concatenate([space, digits, slash, digits, slash, digits], axis=1)
+    return _joined(b"f", corner[faces])
+
+
+def _digits(
+    numbers: Int[np.ndarray, "*shape"], width: int, padded: bool
+) -> UInt8[np.ndarray, "*shape width"]:
+    """Decimal digits of numbers >= 0, ASCII, on a last axis; leading zeros if padded, else character 0."""
+    result = np.zeros((*numbers.shape, width), np.uint8)
+    rest = numbers.astype(np.uint32)
+    for place in range(width - 1, -1, -1):
+        shown = np.True_ if padded or place == width - 1 else rest > 0
+        quotient = rest // np.uint32(10)
+        result[..., place] = np.where(shown, rest - quotient * np.uint32(10) + ord("0"), 0)
+        rest = quotient
+    return result
+
+
+def _joined(keyword: bytes, words: UInt8[np.ndarray, "n k width"]) -> bytes:
+    rows = words.reshape(len(words), words.shape[1] * words.shape[2])
+    table = np.empty((len(rows), len(keyword) + rows.shape[1] + 1), np.uint8)
+    table[:, : len(keyword)] = np.frombuffer(keyword, np.uint8)
+    table[:, len(keyword) : -1] = rows
+    table[:, -1] = ord("\n")
+    return table[table != 0].tobytes()

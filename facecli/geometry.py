@@ -1,0 +1,338 @@
+"""Maps of a crop to surfaces: positions, normals, displacement, clean regions, finer grids.
+
+Every grid is h x w pixels of one crop. Positions are millimetres in the camera frame (x right, y down, z
+forward). Functions are pure; what lies outside the region never leaks into it.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32
+
+from facecli.camera import Camera, Pose
+
+STEEPEST = 6.0  # depth step over the pixel's own width: a surface seen at more than about 80 degrees is a cut
+
+_GAP = 0.012  # of the crop's width: the rim of spectacles, bridged by closing
+_HOLE = 0.01  # of the region's area: a smaller hole is noise, a larger one a hand or a microphone
+_FIT_RADIUS, _FIT_SIGMA = 4, 1.5
+_FLATTENING = 0.01
+
+
+def positions(
+    depth: Float[np.ndarray, "h w"], rays: Float[np.ndarray, "h w 3"], distance: float
+) -> Float[np.ndarray, "h w 3"]:
+    """Where each pixel's surface is: mm, camera frame.
+
+    depth: mm relative to the head centre, towards the camera positive. rays: camera frame, z = 1.
+    distance: mm from the camera's plane to the head centre, from `camera.fit_pose`.
+    """
+    return rays * (distance - depth)[..., None]
+
+
+def steepness(
+    positions: Float[np.ndarray, "h w 3"], mask: Bool[np.ndarray, "h w"]
+) -> tuple[Float[np.ndarray, "h w-1"], Float[np.ndarray, "h-1 w"]]:
+    """Change of depth to the next pixel, sideways and downwards, over the width of a pixel at that depth.
+
+    The tangent of the angle between surface and view; infinite where either pixel is outside the mask.
+    """
+    z = np.where(mask, positions[..., 2], 1.0)
+    slope = positions[..., :2] / z[..., None]
+
+    def ratio(first: tuple[slice, slice], second: tuple[slice, slice]) -> Float[np.ndarray, "a b"]:
+        x, y = (slope[(*second, k)] - slope[(*first, k)] for k in range(2))
+        width = np.sqrt(x * x + y * y) * np.minimum(z[first], z[second])
+        return np.where(mask[first] & mask[second], (z[second] - z[first]) / width, np.inf)
+
+    every, head, tail = slice(None), slice(None, -1), slice(1, None)
+    with np.errstate(invalid="ignore", divide="ignore"):  # anything may be outside the mask
+        return ratio((every, head), (every, tail)), ratio((head, every), (tail, every))
+
+
+def connected(
+    positions: Float[np.ndarray, "h w 3"], mask: Bool[np.ndarray, "h w"]
+) -> tuple[Bool[np.ndarray, "h w-1"], Bool[np.ndarray, "h-1 w"]]:
+    """Which neighbours, sideways and downwards, are on one surface: in the mask, no steeper than STEEPEST."""
+    sideways, downwards = steepness(positions, mask)
+    return np.abs(sideways) <= STEEPEST, np.abs(downwards) <= STEEPEST
+
+
+def normals(
+    positions: Float[np.ndarray, "h w 3"], mask: Bool[np.ndarray, "h w"]
+) -> Float[np.ndarray, "h w 3"]:
+    """Unit normals towards the camera, camera frame; zero outside the mask.
+
+    Cross product of the differences to the connected neighbours: central inside, one-sided at an edge or a
+    cut. A pixel without neighbours faces the camera.
+    """
+    sideways, downwards = connected(positions, mask)
+    surface = np.where(mask[..., None], positions, 0)
+    step_x, step_y = np.zeros_like(surface), np.zeros_like(surface)
+    difference = np.where(sideways[..., None], surface[:, 1:] - surface[:, :-1], 0)
+    step_x[:, 1:] += difference
+    step_x[:, :-1] += difference
+    difference = np.where(downwards[..., None], surface[1:] - surface[:-1], 0)
+    step_y[1:] += difference
+    step_y[:-1] += difference
+    (xx, xy, xz), (yx, yy, yz) = np.moveaxis(step_x, -1, 0), np.moveaxis(step_y, -1, 0)
+    normal = np.stack([yy * xz - yz * xy, yz * xx - yx * xz, yx * xy - yy * xx], axis=-1)
+    length = np.sqrt(np.einsum("ijk,ijk->ij", normal, normal))
+    lonely = mask & (length <= 0)
+    normal[lonely] = -surface[lonely]
+    length[lonely] = np.linalg.norm(surface[lonely], axis=-1)
+    away = np.einsum("ijk,ijk->ij", normal, surface) > 0
+    length[away] *= -1
+    length[~mask] = 1
+    return normal / length[..., None]
+
+
+def displace(
+    positions: Float[np.ndarray, "h w 3"],
+    normals: Float[np.ndarray, "h w 3"],
+    detail: Float[np.ndarray, "h w"],
+) -> Float[np.ndarray, "h w 3"]:
+    """Positions moved by `detail` mm along the normals: outwards, towards the camera, where positive."""
+    return positions + normals * detail[..., None]
+
+
+def region_mask(probability: Float[np.ndarray, "h w"], threshold: float = 0.5) -> Bool[np.ndarray, "h w"]:
+    """The one piece of face in a probability map.
+
+    Thresholded, gaps as thin as the rim of spectacles bridged, small holes closed (large ones are things in
+    front of the face), the largest piece kept. Nothing above the threshold gives an empty mask.
+    """
+    import cv2
+
+    above = (probability > threshold).astype(np.uint8)
+    reach = max(1, round(_GAP * probability.shape[1]))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+    padded = cv2.copyMakeBorder(above, reach, reach, reach, reach, cv2.BORDER_REPLICATE)
+    closed = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, disc)[reach:-reach, reach:-reach]
+    count, label, facts, _ = cv2.connectedComponentsWithStats(closed, connectivity=4)
+    if count < 2:
+        return np.zeros(probability.shape, dtype=bool)
+    areas = facts[1:, cv2.CC_STAT_AREA]
+    mask = np.asarray(label == 1 + int(np.argmax(areas)))
+    count, label, facts, _ = cv2.connectedComponentsWithStats((~mask).astype(np.uint8), connectivity=8)
+    left, top = facts[:, cv2.CC_STAT_LEFT], facts[:, cv2.CC_STAT_TOP]
+    right, bottom = left + facts[:, cv2.CC_STAT_WIDTH], top + facts[:, cv2.CC_STAT_HEIGHT]
+    inside = (left > 0) & (top > 0) & (right < mask.shape[1]) & (bottom < mask.shape[0])
+    small = inside & (facts[:, cv2.CC_STAT_AREA] < _HOLE * areas.max())
+    small[0] = False  # label 0 is the mask itself
+    filled: Bool[np.ndarray, "h w"] = mask | small[label]
+    return filled
+
+
+def upsample_masked(
+    values: Float[np.ndarray, "h w *channels"], mask: Bool[np.ndarray, "h w"], size: int
+) -> Float[np.ndarray, "size size *channels"]:
+    """The map on a grid of size x size pixels of the same crop, from the values inside the mask alone.
+
+    An interpolating cubic spline (Unser 1999), so that normals of the finer surface show no trace of the
+    coarse grid. Outside the mask the surface is first continued by the local least-squares plane of what is
+    inside, and further out by the nearest value; the caller cuts with a mask of its own. An empty mask gives
+    zeros.
+    """
+    height, width = mask.shape
+    planes = values.reshape(height, width, -1)
+    down, across = _spline_matrix(height, size), _spline_matrix(width, size)
+    finer = [down @ _continued(planes[..., k], mask) @ across.T for k in range(planes.shape[2])]
+    return np.stack(finer, axis=-1).astype(values.dtype, copy=False).reshape(size, size, *values.shape[2:])
+
+
+def _continued(values: Float[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+    """The map with everything outside the mask replaced by a smooth continuation of the inside."""
+    import cv2
+
+    if mask.all() or not mask.any():
+        return np.where(mask, values, 0).astype(np.float32)
+    mean = float(values[mask].mean())
+    inside = mask.astype(np.float32)
+    known = np.where(mask, values - mean, 0).astype(np.float32)
+    # Nearest value everywhere; local planes (moments in a Gaussian window) on the ring that a spline feels.
+    _, label = cv2.distanceTransformWithLabels(
+        (~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    by_label = np.zeros(int(label.max()) + 1, np.float32)
+    by_label[label[mask]] = known[mask]
+    result: Float[np.ndarray, "h w"] = np.where(mask, known, by_label[label])
+
+    offset = np.arange(-_FIT_RADIUS, _FIT_RADIUS + 1, dtype=np.float32)
+    window = np.exp(-(offset**2) / (2 * _FIT_SIGMA**2))
+
+    def moment(image: Float[np.ndarray, "h w"], x: int, y: int) -> Float[np.ndarray, " ring"]:
+        filtered = cv2.sepFilter2D(
+            image, cv2.CV_32F, window * offset**x, window * offset**y, borderType=cv2.BORDER_CONSTANT
+        )
+        return np.asarray(filtered[ring], np.float64)
+
+    near = cv2.dilate(mask.astype(np.uint8), np.ones((2 * _FIT_RADIUS - 1, 2 * _FIT_RADIUS - 1), np.uint8))
+    ring = (near > 0) & ~mask
+    m = {(x, y): moment(inside, x, y) for x in range(3) for y in range(3) if x + y <= 2}
+    slope = _FLATTENING * m[0, 0]
+    system = np.stack(
+        [m[0, 0], m[1, 0], m[0, 1], m[1, 0], m[2, 0] + slope, m[1, 1], m[0, 1], m[1, 1], m[0, 2] + slope],
+        axis=-1,
+    ).reshape(-1, 3, 3)
+    right = np.stack([moment(known, 0, 0), moment(known, 1, 0), moment(known, 0, 1)], axis=-1)
+    result[ring] = np.linalg.solve(system, right[..., None])[:, 0, 0]
+    return result + mean
+
+
+@lru_cache(maxsize=16)
+def _spline_matrix(size: int, finer: int) -> Float[np.ndarray, "finer size"]:
+    """Samples at `size` pixel centres to their cubic spline at `finer` pixel centres of the same extent."""
+    # Coefficients with two more at each end, continued in a straight line.
+    ends = np.zeros((size + 4, size))
+    ends[2:-2] = np.eye(size)
+    if size > 1:
+        for step in (1, 2):
+            ends[2 - step, :2] = [1 + step, -step]
+            ends[size + 1 + step, -2:] = [-step, 1 + step]
+    else:
+        ends[:] = 1
+
+    def basis(at: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n coefficients"]:
+        distance = np.abs(at[:, None] - np.arange(-2, size + 2))
+        core = 2 / 3 - distance**2 + distance**3 / 2
+        return np.where(distance < 1, core, np.clip(2 - distance, 0, None) ** 3 / 6) @ ends
+
+    at = (np.arange(finer) + 0.5) * size / finer - 0.5
+    matrix = (basis(at) @ np.linalg.inv(basis(np.arange(size, dtype=np.float64)))).astype(np.float32)
+    matrix.setflags(write=False)
+    return matrix
+
+
+# Reach of a landmark's neighbourhood, mm on the template, by iBUG group: jaw, brows, nose, eyes, mouth.
+_REACH_MM = np.repeat([5.0, 4.0, 4.0, 3.0, 3.0], [17, 10, 9, 12, 20])
+_SUPPORT_MM = 8.0
+_UPPER_LIP, _LOWER_LIP = [49, 50, 51, 52, 53, 61, 62, 63], [55, 56, 57, 58, 59, 65, 66, 67]
+_STRETCH = 0.05  # how much the affine fit must gain to leave the pose's own motion
+_OUTLIER_MM = 1.5
+_MIRROR = np.array([-1.0, 1.0, 1.0])
+
+
+def landmarks_from_maps(
+    coordinate: Float[np.ndarray, "n 3"],
+    pixels: Float[np.ndarray, "n 2"],
+    positions: Float[np.ndarray, "n 3"],
+    template: Float[np.ndarray, "68 3"],
+    pose: Pose,
+    camera: Camera,
+) -> tuple[Float[np.ndarray, "68 2"], Float[np.ndarray, "68 3"], Bool[np.ndarray, "68"]]:
+    """The iBUG 68 landmarks of a face whose pixels know their place on the template.
+
+    coordinate: head frame of the template, mm, of each pixel of the region. pixels: photo frame. positions:
+    camera frame, mm, of the same. template: the landmarks on the template, mm. Returns photo pixels,
+    camera-frame mm, and which of them the photo shows.
+
+    What the pose leaves over (in pixels and in mm) is regressed on the template coordinate near each
+    landmark: affine, Gaussian weights, one robust reweighting. The two lips meet on the template, so each
+    landmark of a lip asks only its own side of the line between them. A landmark out of sight is the
+    template's, carried by the pose, plus the residual of the nearest visible skin on its own or, mirrored, on
+    the other side of the face. Raises ValueError for n = 0.
+    """
+    if len(coordinate) == 0:
+        raise ValueError("no pixels to find landmarks in")
+    posed = pose.to_camera(coordinate.astype(np.float64))
+    start = pose.to_camera(template.astype(np.float64))
+    residual = np.concatenate([positions - posed, pixels - camera.project(posed)], axis=1)  # n 5: mm, px
+    squared = _squared_distances(template, coordinate)
+    nearest = np.sqrt(squared.min(axis=1))
+    above = coordinate[:, 1] - _lip_line(template, coordinate[:, 0])
+
+    correction, visible = np.zeros((68, 5)), np.zeros(68, dtype=bool)
+    for index in range(68):
+        reach = _REACH_MM[index]
+        near = squared[index] < (3 * reach) ** 2
+        if index in _UPPER_LIP:
+            near &= above > 0
+        elif index in _LOWER_LIP:
+            near &= above < 0
+        near = np.flatnonzero(near)
+        if nearest[index] > _SUPPORT_MM or len(near) < 4:
+            continue
+        weight = np.exp(-squared[index, near] / (2 * reach**2))
+        offset = (coordinate[near] - template[index]) / reach
+        correction[index] = _affine_at_origin(offset, residual[near], weight)
+        # Skin on one side only and far off: the landmark is behind the horizon (a straight edge gives 0.8).
+        visible[index] = np.linalg.norm(weight @ offset / weight.sum()) < 1.3
+    found = start + correction[:, :3]
+    located = camera.project(start) + correction[:, 3:]
+    visible[visible] = _shown(located[visible], pixels, squared[visible])
+
+    hidden = np.flatnonzero(~visible)
+    found[hidden] += (
+        _hidden_residual(template[hidden], coordinate, residual[:, :3], pose) - correction[hidden, :3]
+    )
+    located[hidden] = camera.project(found[hidden])
+    return located, found, visible
+
+
+def _squared_distances(
+    a: Float[np.ndarray, "m 3"], b: Float[np.ndarray, "n 3"]
+) -> Float32[np.ndarray, "m n"]:
+    a, b = (
+        a.astype(np.float32),
+        b.astype(np.float32),
+    )  # single: twice as fast, and 1e-3 mm is enough to weigh by
+    product = a @ (-2 * b.T)
+    product += (a**2).sum(1)[:, None]
+    product += (b**2).sum(1)
+    return np.maximum(product, 0, out=product)
+
+
+def _lip_line(template: Float[np.ndarray, "68 3"], x: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """Height (template mm) of the line where the closed lips meet, at these x."""
+    upper, lower = template[[60, 61, 62, 63, 64]], template[[60, 67, 66, 65, 64]]
+    middle = (upper + lower) / 2
+    order = np.argsort(middle[:, 0])
+    return np.interp(x, middle[order, 0], middle[order, 1])
+
+
+def _affine_at_origin(
+    offset: Float[np.ndarray, "n 3"], values: Float[np.ndarray, "n k"], weight: Float[np.ndarray, " n"]
+) -> Float[np.ndarray, " k"]:
+    """The value at offset zero of a robust weighted affine fit, its slope held towards zero."""
+    rows = np.concatenate([np.ones((len(offset), 1)), offset], axis=1)
+    hold = np.diag([0.0, 1.0, 1.0, 1.0]) * _STRETCH
+    trust = weight
+    for repeat in range(2):
+        heavy = rows * trust[:, None]
+        total = trust.sum() + 1e-12
+        fit = np.linalg.solve(heavy.T @ rows + hold * total + 1e-12 * np.eye(4), heavy.T @ values)
+        if repeat == 0:
+            error = np.linalg.norm((values - rows @ fit)[:, :3], axis=1)
+            trust = weight * _OUTLIER_MM / np.maximum(error, _OUTLIER_MM)  # Huber
+    return np.asarray(fit[0])
+
+
+def _shown(
+    located: Float[np.ndarray, "m 2"], pixels: Float[np.ndarray, "n 2"], squared: Float[np.ndarray, "m n"]
+) -> Bool[np.ndarray, " m"]:
+    """Whether a pixel right there sees that part of the template."""
+    if len(pixels) < 2:
+        return np.zeros(len(located), dtype=bool)
+    spacing = float(np.median(np.linalg.norm(np.diff(pixels, axis=0), axis=1)))
+    shown = np.zeros(len(located), dtype=bool)
+    for index, place in enumerate(located):
+        there = pixels[squared[index] < _SUPPORT_MM**2]
+        shown[index] = (((there - place) ** 2).sum(axis=1) < (2.5 * spacing) ** 2).any()
+    return shown
+
+
+def _hidden_residual(
+    hidden: Float[np.ndarray, "m 3"],
+    coordinate: Float[np.ndarray, "n 3"],
+    residual: Float[np.ndarray, "n 3"],
+    pose: Pose,
+) -> Float[np.ndarray, "m 3"]:
+    """What visible skin near these template points, or their mirror images, has left over: camera, mm."""
+    at_head = residual @ pose.rotation
+    places = np.concatenate([coordinate, coordinate * _MIRROR])
+    left_over = np.concatenate([at_head, at_head * _MIRROR])
+    squared = _squared_distances(hidden, places)
+    least = squared.min(axis=1, keepdims=True)
+    weight = np.exp((least - squared) / (2 * np.maximum(_SUPPORT_MM**2, least / 2)))
+    return (weight @ left_over / weight.sum(axis=1, keepdims=True)) @ pose.rotation.T

@@ -1,0 +1,180 @@
+"""The mesh of a face, and its topology from the pixel grid.
+
+The coordinates of everything written: metres, right-handed, y up, the nose towards +z, the subject's left
+towards +x, origin at the template's head centre (glTF's rule for what faces the viewer). `grid_mesh` is the
+one place where millimetres of the camera frame become metres of the head frame.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Int32, UInt8
+
+from facecli.camera import Pose
+from facecli.geometry import STEEPEST, steepness
+
+_ISLAND = 0.02  # of the largest piece's vertices: smaller pieces are dropped
+_TRIM, _TRIM_WINDOW = (
+    4.0,
+    1 / 51,
+)  # steepness (76 degrees) over that part of the crop at which the surface ends
+_CLOSEST_MM = 1.0  # a surface at the camera's own place has no picture
+
+
+@dataclass(frozen=True, eq=False)
+class Mesh:
+    """Triangles in metres of the head frame; colours sRGB; uv with glTF's origin, top left, 0 to 1."""
+
+    vertices: Float32[np.ndarray, "v 3"]
+    faces: Int32[np.ndarray, "f 3"]  # counter-clockwise seen from outside
+    normals: Float32[np.ndarray, "v 3"]  # unit, outwards
+    colors: UInt8[np.ndarray, "v 3"]
+    uv: Float32[np.ndarray, "v 2"]
+
+    def to_trimesh(self) -> Any:
+        """The same mesh as a `trimesh.Trimesh` with vertex colours: same vertices, same order."""
+        import trimesh
+
+        return trimesh.Trimesh(
+            self.vertices, self.faces, vertex_normals=self.normals, vertex_colors=self.colors, process=False
+        )
+
+
+def grid_mesh(
+    positions: Float[np.ndarray, "h w 3"],
+    mask: Bool[np.ndarray, "h w"],
+    colors: UInt8[np.ndarray, "h w 3"],
+    pose: Pose,
+) -> Mesh:
+    """One vertex per pixel of the region, triangles between neighbouring pixels of one surface.
+
+    positions: mm, camera frame, of the pixels of a crop; the crop itself is the texture that `uv` points
+    into. Cut where `geometry.connected` cuts, and trimmed where the surface is seen almost edge-on. Every
+    edge has one or two triangles, every triangle area and a front towards the camera, every vertex a
+    triangle; pieces below a fiftieth of the largest are dropped. Nothing to connect gives a mesh of no
+    vertices. Before displacement a vertex projects exactly to the pixel it came from.
+    """
+    height, width = mask.shape
+    rows, columns = _extent(mask)
+    surface, used = positions[rows, columns], mask[rows, columns]
+    used = used & np.isfinite(surface).all(axis=2) & (surface[..., 2] > _CLOSEST_MM)
+    used, sideways, downwards = _without_islands(
+        *_links(surface, used, 1 + 2 * round(width * _TRIM_WINDOW / 2))
+    )
+
+    triangles = _triangles(surface, sideways, downwards)
+    taken = np.zeros(used.size, dtype=bool)
+    taken[triangles.ravel()] = True
+    kept = np.flatnonzero(taken)
+    number = np.zeros(used.size, dtype=np.int32)
+    number[kept] = np.arange(len(kept), dtype=np.int32)
+    faces = number[triangles]
+
+    vertices = pose.to_head(surface.reshape(-1, 3)[kept].astype(np.float64)) / 1000.0
+    y, x = np.divmod(kept, used.shape[1])
+    uv = np.stack([(x + columns.start + 0.5) / width, (y + rows.start + 0.5) / height], axis=1)
+    return Mesh(
+        vertices=vertices.astype(np.float32),
+        faces=faces,
+        normals=vertex_normals(vertices, faces),
+        colors=np.ascontiguousarray(colors[rows, columns].reshape(-1, 3)[kept]),
+        uv=uv.astype(np.float32),
+    )
+
+
+def vertex_normals(
+    vertices: Float[np.ndarray, "v 3"], faces: Int32[np.ndarray, "f 3"]
+) -> Float32[np.ndarray, "v 3"]:
+    """Unit normals: the triangles' own, weighted by their areas; +z for a vertex without any."""
+    columns = np.ascontiguousarray(vertices.T, np.float64)
+    corners = np.ascontiguousarray(faces.T, np.int64)
+    a, b, c = (columns.take(corner, axis=1) for corner in corners)
+    u, v = b - a, c - a
+    normals = np.empty((len(vertices), 3))
+    for k, (i, j) in enumerate([(1, 2), (2, 0), (0, 1)]):
+        face_normal = u[i] * v[j] - u[j] * v[i]
+        normals[:, k] = sum(np.bincount(corner, face_normal, minlength=len(vertices)) for corner in corners)
+    length = np.sqrt(np.einsum("ij,ij->i", normals, normals))
+    normals[length == 0] = [0.0, 0.0, 1.0]
+    return (normals / np.where(length == 0, 1.0, length)[:, None]).astype(np.float32)
+
+
+def _extent(mask: Bool[np.ndarray, "h w"]) -> tuple[slice, slice]:
+    """The rows and columns that the mask reaches."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if len(rows) == 0:
+        return slice(0, 1), slice(0, 1)
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def _links(
+    surface: Float[np.ndarray, "h w 3"], used: Bool[np.ndarray, "h w"], window: int
+) -> tuple[Bool[np.ndarray, "h w"], Bool[np.ndarray, "h w-1"], Bool[np.ndarray, "h-1 w"]]:
+    """Pixels of the mesh and their links to the next, sideways and downwards.
+
+    Besides single steps, whatever is steep over `window` pixels goes: a surface seen almost edge-on ends in
+    splinters where noise alone decides on each pixel.
+    """
+    import cv2
+
+    sideways, downwards = steepness(surface, used)
+    joined = np.abs(sideways) <= STEEPEST, np.abs(downwards) <= STEEPEST
+    squared = np.zeros(used.shape, np.float32)
+    for ratio, link, edge in zip(
+        (sideways, downwards), joined, (((0, 0), (0, 1)), ((0, 1), (0, 0))), strict=True
+    ):
+        weight = np.pad(link, edge).astype(np.float32)
+        step = np.pad(np.where(link, ratio, 0), edge).astype(np.float32)
+        total = cv2.blur(step, (window, window), borderType=cv2.BORDER_CONSTANT)
+        count = cv2.blur(weight, (window, window), borderType=cv2.BORDER_CONSTANT)
+        squared += (total / np.maximum(count, 1e-6)) ** 2
+    kept = used & (squared <= _TRIM**2)
+    return kept, joined[0] & kept[:, 1:] & kept[:, :-1], joined[1] & kept[1:] & kept[:-1]
+
+
+def _without_islands(
+    used: Bool[np.ndarray, "h w"], sideways: Bool[np.ndarray, "h w-1"], downwards: Bool[np.ndarray, "h-1 w"]
+) -> tuple[Bool[np.ndarray, "h w"], Bool[np.ndarray, "h w-1"], Bool[np.ndarray, "h-1 w"]]:
+    """Only the pixels of pieces that matter, and the links among them."""
+    import cv2
+
+    # Pixels at even places, links between them at odd ones: pieces of this picture are pieces of the surface.
+    height, width = used.shape
+    graph = np.zeros((2 * height - 1, 2 * width - 1), np.uint8)
+    graph[::2, ::2], graph[::2, 1::2], graph[1::2, ::2] = used, sideways, downwards
+    _, label, facts, _ = cv2.connectedComponentsWithStats(graph, connectivity=4)
+    area = facts[:, cv2.CC_STAT_AREA].copy()
+    area[0] = 0
+    matters = area >= max(_ISLAND * area.max(), 1)
+    keep = matters[label]
+    return used & keep[::2, ::2], sideways & keep[::2, 1::2], downwards & keep[1::2, ::2]
+
+
+def _triangles(
+    surface: Float[np.ndarray, "h w 3"],
+    sideways: Bool[np.ndarray, "h w-1"],
+    downwards: Bool[np.ndarray, "h-1 w"],
+) -> Int32[np.ndarray, "f 3"]:
+    """Triangles of the pixel grid as flat pixel indices, counter-clockwise to the camera, in raster order.
+
+    The corners of a cell are a b above c d. A cell of four is split along its shorter diagonal; a cell that
+    lacks a link keeps the one triangle whose two links are there.
+    """
+    height, width = surface.shape[:2]
+    top, bottom, left, right = sideways[:-1], sideways[1:], downwards[:, :-1], downwards[:, 1:]
+    falling, rising = surface[:-1, :-1] - surface[1:, 1:], surface[:-1, 1:] - surface[1:, :-1]
+    with np.errstate(invalid="ignore"):  # not-a-number outside the mask
+        along_bc = np.einsum("ijk,ijk->ij", falling, falling) > np.einsum("ijk,ijk->ij", rising, rising)
+    acd, adb = left & bottom, top & right
+    acb, bcd = left & top, bottom & right
+    # Prefer the shorter diagonal if it can have both triangles or the other has none.
+    whole = acd & adb
+    use_bc = np.where(whole, along_bc, ~(acd | adb))
+    a = np.arange(height * width, dtype=np.int32).reshape(height, width)[:-1, :-1]
+    b, c, d = a + 1, a + width, a + width + 1
+    first = np.where(use_bc[..., None], np.stack([a, c, b], -1), np.stack([a, c, d], -1))
+    second = np.where(use_bc[..., None], np.stack([b, c, d], -1), np.stack([a, d, b], -1))
+    exists = np.stack([np.where(use_bc, acb, acd), np.where(use_bc, bcd, adb)], axis=-1)
+    faces: Int32[np.ndarray, "f 3"] = np.stack([first, second], axis=2)[exists]
+    return faces
