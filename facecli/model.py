@@ -1,0 +1,115 @@
+"""The network: one backbone with a feature pyramid and three subtask heads, end to end.
+
+Implements the approach described in the abstract of Wang, Shen and Yu, "Real-time 3D Face Reconstruction from
+Single Image using End-to-End CNN Regression" (ICIP 2021): face region segmentation, coarse-scale
+reconstruction and detail recovery, predicting a pixel-based multi-scale representation. Sizes and layers are
+ours.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Widths of strides 2, 4, 8, 16, 32; residual blocks at each stride from 4 on; pyramid and head."""
+
+    widths: tuple[int, ...] = (32, 48, 96, 160, 192)
+    depths: tuple[int, ...] = (1, 2, 3, 2)
+    pyramid: int = 64
+    head: int = 32
+
+
+class Prediction(NamedTuple):
+    """Raw outputs for a 512 px crop; unlike `runtime.Maps`, logits and network units."""
+
+    region: Tensor  # (n, 1, 256, 256) logit of "this pixel shows the face"
+    coordinate: Tensor  # (n, 3, 128, 128) where on the template, unit 100 mm
+    depth: Tensor  # (n, 1, 128, 128) towards the camera from the head centre, unit 100 mm
+    log_variance: Tensor  # (n, 1, 128, 128) of depth, in its unit
+    detail: Tensor  # (n, 1, 512, 512) displacement along the coarse normal, mm
+
+
+def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+    """Convolution and ReLU. Nowhere a norm: at these resolutions it would cost more than the convolution."""
+    layer = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2)
+    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    return nn.Sequential(layer, nn.ReLU(inplace=True))
+
+
+class Block(nn.Module):
+    """Two 3 x 3 convolutions, residual; starts as the identity: so the net trains without norms."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = conv(width, width)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+        nn.init.zeros_(self.second.weight)
+        nn.init.zeros_(self.second.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.second(self.first(x))
+
+
+class FaceNetwork(nn.Module):
+    """512 px RGB crop in 0..1 -> `Prediction`. The backbone reads it at 256 px, the detail head at 512 px."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        widths, pyramid, head = config.widths, config.pyramid, config.head
+        self.stem = conv(3, widths[0], 3, 2)
+        self.stages = nn.ModuleList(
+            nn.Sequential(
+                conv(before, width, 3, 2), *(Block(width) for _ in range(depth)), nn.ReLU(inplace=True)
+            )
+            for before, width, depth in zip(widths, widths[1:], config.depths, strict=False)
+        )
+        self.context = nn.Linear(widths[-1], pyramid)
+        self.lateral = nn.ModuleList(nn.Conv2d(width, pyramid, 1) for width in widths[1:])
+        self.smooth = nn.ModuleList(conv(pyramid, pyramid) for _ in widths[1:])
+        self.narrow = nn.Conv2d(pyramid, head, 1)
+        self.fuse = conv(head, head)
+        self.region = nn.Sequential(conv(head, head // 2), nn.Conv2d(head // 2, 4, 1), nn.PixelShuffle(2))
+        self.coarse = nn.Sequential(conv(head, head), nn.Conv2d(head, 5, 1))
+        self.texture = nn.Sequential(nn.PixelUnshuffle(4), nn.Conv2d(48, head, 1))
+        self.relief = nn.Conv2d(5, head, 1)
+        self.detail = nn.Sequential(
+            nn.ReLU(inplace=True),
+            conv(head, head),
+            conv(head, head),
+            nn.Conv2d(head, 16, 1),
+            nn.PixelShuffle(4),
+        )
+
+    def forward(self, image: Tensor) -> Prediction:
+        shared, region, coarse = self.surface(F.avg_pool2d(image, 2))
+        return Prediction(
+            region, coarse[:, :3], coarse[:, 3:4], coarse[:, 4:5], self.recover(image, shared, coarse)
+        )
+
+    def surface(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Shared features, region and coarse maps of a 256 px crop."""
+        stem = self.stem(image * 4 - 2)  # (n, 32, 128, 128) from about zero mean and unit variance
+        features, x = [], stem
+        for stage in self.stages:
+            x = stage(x)  # strides 4, 8, 16, 32 of the 256 px crop
+            features.append(x)
+        top = (
+            self.lateral[-1](x) + self.context(x.mean((2, 3)))[:, :, None, None]
+        )  # pose and scale, seen by every pixel
+        top = self.smooth[-1](top)
+        for level in range(len(features) - 2, -1, -1):
+            up = F.interpolate(top, scale_factor=2.0, mode="bilinear", align_corners=False)
+            top = self.smooth[level](up + self.lateral[level](features[level]))  # ends at (n, 64, 64, 64)
+        up = F.interpolate(self.narrow(top), scale_factor=2.0, mode="bilinear", align_corners=False)
+        shared = self.fuse(up + stem)  # (n, 32, 128, 128)
+        return shared, self.region(shared), self.coarse(shared)
+
+    def recover(self, image: Tensor, shared: Tensor, coarse: Tensor) -> Tensor:
+        """Detail from the 512 px crop, the shared features and the coarse result."""
+        detail: Tensor = self.detail(shared + self.texture(image) + self.relief(coarse))
+        return detail

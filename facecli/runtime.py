@@ -1,0 +1,204 @@
+"""Run the network: onnxruntime on the CPU, torch on CUDA; the device asked for, or an error.
+
+Nothing here prints, and nothing falls back to another device unasked.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from facecli.errors import DeviceError, WeightsError
+from facecli.weights import Weights
+
+UNIT = 100.0  # the network speaks of lengths in 100 mm
+LARGEST_BATCH = {"cpu": 4, "cuda": 32}
+OUTPUTS = ("region", "coordinate", "depth", "log_variance", "detail")
+
+# float32 (n 3 512 512), RGB 0..1 -> the arrays named in OUTPUTS, as the network gives them.
+Forward: TypeAlias = Callable[[Float32[np.ndarray, "n 3 512 512"]], dict[str, np.ndarray]]
+
+
+@dataclass(frozen=True, eq=False)
+class Maps:
+    """What the network sees in one crop, on grids over the same square (see crop.py)."""
+
+    region: Float32[np.ndarray, "256 256"]  # probability that the pixel is visible face
+    coordinate: Float32[np.ndarray, "128 128 3"]  # the template's own point seen here, mm, head frame
+    depth: Float32[np.ndarray, "128 128"]  # mm in front of the head centre, along the camera's z axis
+    sigma: Float32[np.ndarray, "128 128"]  # standard deviation of depth, mm
+    detail: Float32[np.ndarray, "512 512"]  # displacement along the coarse surface's normal, mm
+
+
+class Network:
+    """The trained network on one device.
+
+    device: "auto" (CUDA where torch has it, else the CPU), "cpu", "cuda" or "cuda:N".
+    threads: of the CPU, 0 = all cores.
+
+    Raises DeviceError when the device is unknown, absent or out of memory for even one face, and WeightsError
+    when the weights are missing or damaged.
+    """
+
+    def __init__(self, weights: Weights, device: str = "auto", threads: int = 0) -> None:
+        kind, index = _choose(device)
+        self.device: str  # the device in words
+        self._batch = LARGEST_BATCH[kind]
+        self._forward: Forward
+        if kind == "cpu":
+            self.device = "CPU (onnxruntime)"
+            self._forward = _onnx_forward(weights, threads)
+        else:
+            import torch
+
+            self.device = f"{torch.cuda.get_device_name(index)} (cuda:{index}, torch)"
+            self._forward = _torch_forward(weights, f"cuda:{index}")
+
+    def run(self, crops: UInt8[np.ndarray, "n 512 512 3"]) -> list[Maps]:
+        """The maps of each crop (RGB), in order. Halves the batch when memory runs out, and remembers."""
+        maps: list[Maps] = []
+        while len(maps) < len(crops):
+            chunk = crops[len(maps) : len(maps) + self._batch]
+            images = np.ascontiguousarray(chunk.transpose(0, 3, 1, 2)).astype(np.float32) / np.float32(255)
+            try:
+                outputs = self._forward(images)
+            except Exception as error:  # each backend has its own type; only exhausted memory is handled
+                if not is_out_of_memory(error):
+                    raise
+                if len(chunk) == 1:
+                    raise DeviceError(
+                        f"{self.device} is out of memory for even one face: "
+                        "close other programs or choose another --device"
+                    ) from error
+                self._batch = len(chunk) // 2
+                continue
+            maps += [_maps(outputs, i) for i in range(len(chunk))]
+        return maps
+
+
+def cpu_session(
+    model: bytes, threads: int = 0, name: str = "model", tensors: Mapping[str, np.ndarray] | None = None
+) -> Any:
+    """An onnxruntime CPU session that neither prints nor falls back. threads: 0 = all cores.
+
+    tensors: the numbers of a model that is only a graph; each becomes its external initializer `<key>.half`.
+    Raises WeightsError when the bytes are no model that onnxruntime can run.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = 4
+    if threads > 0:
+        options.intra_op_num_threads = threads
+    # Detector and network take turns on the same cores: a pool that spins after its turn slows the other.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        if tensors:
+            values = [onnxruntime.OrtValue.ortvalue_from_numpy(tensor) for tensor in tensors.values()]
+            options.add_external_initializers([f"{key}.half" for key in tensors], values)
+        # enable_fallback=0: otherwise a session that fails to load prints on stdout and tries again.
+        return onnxruntime.InferenceSession(
+            model, options, providers=["CPUExecutionProvider"], enable_fallback=0
+        )
+    except Exception as error:
+        raise WeightsError(f"onnxruntime cannot load {name}: {error}; install facecli again") from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception of numpy, onnxruntime or torch means that memory ran out."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    text = str(error).lower()
+    signs = ("out of memory", "failed to allocate", "bad_alloc", "bad allocation")
+    return any(sign in text for sign in signs)
+
+
+def _choose(device: str) -> tuple[str, int]:
+    """The backend, "cpu" or "cuda", and the index of the CUDA device."""
+    kind, _, number = device.partition(":")
+    if not re.fullmatch("auto|cpu|cuda(:[0-9]+)?", device):
+        raise DeviceError(f"unknown device {device!r}: choose auto, cpu, cuda or cuda:N")
+    if kind == "cpu":
+        return "cpu", 0
+    try:
+        import torch
+    except ImportError as error:
+        if kind == "auto":
+            return "cpu", 0
+        raise DeviceError(
+            f"device {device} needs PyTorch with CUDA, which is not installed: pip install 'facecli[torch]'"
+        ) from error
+    if not torch.cuda.is_available():
+        if kind == "auto":
+            return "cpu", 0
+        build = torch.version.cuda
+        reason = f"finds no usable GPU (built for CUDA {build})" if build else "was built without CUDA"
+        raise DeviceError(
+            f"device {device} is not available: PyTorch {torch.__version__} {reason}; "
+            "install a CUDA build of torch and an NVIDIA driver, or use --device cpu"
+        )
+    index, count = int(number or 0), torch.cuda.device_count()
+    if index >= count:
+        raise DeviceError(
+            f"device {device} does not exist: PyTorch sees {count} CUDA device(s), cuda:0 to cuda:{count - 1}"
+        )
+    return "cuda", index
+
+
+def _onnx_forward(weights: Weights, threads: int) -> Forward:
+    tensors = weights.tensors("network.safetensors")
+    session = cpu_session(weights.read("network.onnx"), threads, "network.onnx", tensors)
+    have = {output.name for output in session.get_outputs()}
+    if missing := [name for name in OUTPUTS if name not in have]:
+        raise WeightsError(
+            f"network.onnx has no output {', '.join(missing)}: the weights are of another version"
+        )
+
+    def forward(images: Float32[np.ndarray, "n 3 512 512"]) -> dict[str, np.ndarray]:
+        return dict(zip(OUTPUTS, session.run(list(OUTPUTS), {"image": images}), strict=True))
+
+    return forward
+
+
+def _torch_forward(weights: Weights, device: str) -> Forward:
+    import torch
+
+    from facecli.model import FaceNetwork, ModelConfig
+
+    tensors = weights.tensors("network.safetensors")
+    try:
+        config: dict[str, Any] = {}
+        for key, value in weights.manifest.config.items():  # JSON knows no tuples
+            config[key] = tuple(value) if isinstance(value, list) else value
+        network = FaceNetwork(ModelConfig(**config))
+        # The file holds halves to be small; the network runs in float32, as the ONNX does.
+        network.load_state_dict({key: torch.from_numpy(value).float() for key, value in tensors.items()})
+    except (TypeError, RuntimeError) as error:
+        raise WeightsError(f"network.safetensors does not fit this version's network: {error}") from error
+    network = network.eval().to(device)
+
+    def forward(images: Float32[np.ndarray, "n 3 512 512"]) -> dict[str, np.ndarray]:
+        with torch.inference_mode():
+            batch = torch.from_numpy(images).to(device).contiguous(memory_format=torch.channels_last)
+            outputs = network(batch)
+            return {name: getattr(outputs, name).float().cpu().numpy() for name in OUTPUTS}
+
+    return forward
+
+
+def _maps(outputs: dict[str, np.ndarray], i: int) -> Maps:
+    """Face i of a batch, in the units of Maps."""
+    logit = outputs["region"][i, 0].astype(np.float32)
+    coordinate = np.ascontiguousarray(outputs["coordinate"][i].transpose(1, 2, 0), np.float32)
+    deviation = np.exp(0.5 * np.clip(outputs["log_variance"][i, 0].astype(np.float32), -30, 30))
+    return Maps(
+        region=0.5 + 0.5 * np.tanh(0.5 * logit),  # the sigmoid, without overflow
+        coordinate=coordinate * np.float32(UNIT),
+        depth=outputs["depth"][i, 0].astype(np.float32) * np.float32(UNIT),
+        sigma=deviation * np.float32(UNIT),
+        detail=outputs["detail"][i, 0].astype(np.float32),
+    )

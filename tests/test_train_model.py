@@ -1,0 +1,57 @@
+"""The network: shapes, determinism, and that its config says all there is to say."""
+
+import json
+from dataclasses import asdict
+
+import pytest
+import torch
+
+from facecli.model import FaceNetwork, ModelConfig, Prediction
+
+SMALL = ModelConfig(widths=(8, 8, 12, 12, 16), depths=(1, 1, 1, 1), pyramid=8, head=8)
+
+
+@pytest.mark.parametrize("config", [SMALL, ModelConfig()], ids=["small", "default"])
+def test_output_shapes(config):
+    network = FaceNetwork(config).eval()
+    with torch.inference_mode():
+        outputs = network(torch.rand(2, 3, 512, 512))
+    assert isinstance(outputs, Prediction)
+    assert {name: tuple(output.shape) for name, output in outputs._asdict().items()} == {
+        "region": (2, 1, 256, 256),
+        "coordinate": (2, 3, 128, 128),
+        "depth": (2, 1, 128, 128),
+        "log_variance": (2, 1, 128, 128),
+        "detail": (2, 1, 512, 512),
+    }
+
+
+def test_a_crop_of_half_the_size_goes_through_the_shared_part():
+    _, region, coarse = FaceNetwork(SMALL).surface(torch.rand(1, 3, 128, 128))
+    assert region.shape == (1, 1, 128, 128)
+    assert coarse.shape == (1, 5, 64, 64)
+
+
+def test_faces_of_a_batch_do_not_see_each_other():
+    torch.manual_seed(0)
+    network, images = FaceNetwork(SMALL).eval(), torch.rand(3, 3, 512, 512)
+    with torch.inference_mode():
+        together, alone = network(images), network(images[1:2])
+    for batch, single in zip(together, alone, strict=True):
+        torch.testing.assert_close(batch[1:2], single, atol=1e-4, rtol=1e-4)
+
+
+def test_the_config_survives_json():
+    fields = json.loads(json.dumps(asdict(SMALL)))
+    again = ModelConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+    assert again == SMALL
+    FaceNetwork(again).load_state_dict(FaceNetwork(SMALL).state_dict())
+
+
+def test_every_parameter_is_trained_end_to_end():
+    network = FaceNetwork(SMALL)
+    for parameter in network.parameters():  # the residual blocks start at zero, where gradients do not reach
+        torch.nn.init.normal_(parameter, std=0.1)
+    outputs = network(torch.rand(1, 3, 512, 512))
+    torch.stack([output.square().mean() for output in outputs]).sum().backward()
+    assert all(parameter.grad is not None and parameter.grad.any() for parameter in network.parameters())
