@@ -1,0 +1,196 @@
+"""`python -m facecli.train`: from licensed portraits to published weights, step by step.
+
+Order: landmarks, pool, synth, fit-network, publish, evaluate; look shows what a step made.
+"""
+
+import json
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+SHARED = ROOT.parent / "shared"
+Assets = Annotated[Path, typer.Option(help="Folder of the licensed data.", exists=True, file_okay=False)]
+Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0 = all.")]
+
+
+@app.command()
+def landmarks(
+    out: Annotated[Path, typer.Argument(help="File to write, .npz.")],
+    python: Annotated[Path | None, typer.Option(help="Python that has mediapipe.")] = None,
+    assets: Assets = SHARED / "assets",
+) -> None:
+    """Dense landmarks of the portraits, by MediaPipe, in a Python of its own.
+
+    MediaPipe wants an older NumPy: make an environment with `python3.11 -m venv mp` and
+    `mp/bin/pip install mediapipe==0.10.14 "numpy<2"`, and pass `--python mp/bin/python`.
+    Without --python the command to run is shown.
+    """
+    script = Path(__file__).with_name("landmarks.py")
+    command = [str(python or "PYTHON_WITH_MEDIAPIPE"), str(script), str(assets / "portraits"), str(out)]
+    if python is None:
+        typer.echo(" ".join(command))
+        return
+    done = subprocess.run(command, check=False)
+    raise typer.Exit(done.returncode)
+
+
+@app.command()
+def pool(
+    landmark_file: Annotated[Path, typer.Argument(help="What `landmarks` wrote.", exists=True)],
+    out: Annotated[Path, typer.Argument(help="Folder to write.")],
+    assets: Assets = SHARED / "assets",
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+) -> None:
+    """Fit the head model to every portrait and lift albedo, light and mask."""
+    from facecli.train.pool import build
+
+    build(assets, landmark_file, out, workers)
+
+
+@app.command()
+def synth(
+    pool: Annotated[Path, typer.Argument(help="What `pool` wrote.", exists=True, file_okay=False)],
+    out: Annotated[Path, typer.Argument(help="Folder of shards to write or to go on with.")],
+    shards: Annotated[int, typer.Option(min=1, help="How many shards there should be, 128 samples each.")],
+    assets: Assets = SHARED / "assets",
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+    seconds: Annotated[float, typer.Option(help="Stop after this long.")] = 1e9,
+) -> None:
+    """Write training samples; shards that exist stay as they are."""
+    from facecli.train.shards import generate
+
+    generate(assets, pool, out, shards, workers, seconds)
+
+
+@app.command("fit-network")
+def fit_network(
+    shards: Annotated[Path, typer.Argument(help="What `synth` wrote.", exists=True, file_okay=False)],
+    out: Annotated[Path, typer.Argument(help="Folder of the checkpoint and log; continues what is there.")],
+    seconds: Annotated[float, typer.Option(help="Length of the whole training; the rate falls over it.")],
+    stop_after: Annotated[float, typer.Option(help="Stop this run after so long; run again to go on.")] = 1e9,
+    batch_size: Annotated[int, typer.Option(min=1)] = 24,
+    learning_rate: Annotated[float, typer.Option(min=0)] = 1.2e-3,
+    weight_decay: Annotated[float, typer.Option(min=0)] = 0.02,
+    ema: Annotated[float, typer.Option(min=0, max=1, help="Decay of the averaged parameters.")] = 0.998,
+    warmup_steps: Annotated[int, typer.Option(min=1)] = 200,
+    small_share: Annotated[float, typer.Option(min=0, max=1, help="Share of the time at half size.")] = 0.25,
+    seed: Annotated[int, typer.Option()] = 0,
+    threads: Threads = 0,
+    processes: Annotated[
+        int, typer.Option(min=1, help="Share each batch among processes of one thread.")
+    ] = 1,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+) -> None:
+    """Train the network end to end; stop and start as you like."""
+    from functools import partial
+
+    import torch
+
+    from facecli.model import ModelConfig
+    from facecli.train.loop import Recipe, train
+    from facecli.train.team import together
+
+    if threads:
+        torch.set_num_threads(threads)
+    recipe = Recipe(
+        seconds=seconds,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        ema=ema,
+        warmup_steps=warmup_steps,
+        small_share=small_share,
+        seed=seed,
+    )
+    together(
+        processes, out / "meeting", partial(train, shards, out, recipe, ModelConfig(), device, stop_after)
+    )
+
+
+@app.command()
+def publish(
+    checkpoint: Annotated[Path, typer.Argument(help="checkpoint.safetensors of `fit-network`.", exists=True)],
+    weights: Annotated[Path, typer.Argument(help="Folder to write; holds detector.onnx already.")],
+    version: Annotated[str, typer.Option(help="Version of the weights.")],
+    created: Annotated[str, typer.Option(help="Date of the weights, default today.")] = "",
+    command: Annotated[str, typer.Option(help="The commands that trained them, for the manifest.")] = "",
+    assets: Assets = SHARED / "assets",
+) -> None:
+    """Export a checkpoint: safetensors, ONNX with parity, template, manifest."""
+    from facecli.train.publish import publish as write
+
+    write(checkpoint, assets, weights, version, created or date.today().isoformat(), {"command": command})
+
+
+@app.command()
+def evaluate(
+    data: Annotated[Path, typer.Argument(help="The evaluation folder.")] = SHARED / "eval",
+    weights: Annotated[Path | None, typer.Option(help="Weights folder, default facecli's own.")] = None,
+    assets: Assets = SHARED / "assets",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    threads: Threads = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only so many photos of each data set.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of the table.")] = False,
+) -> None:
+    """Measure on real photos and print one table."""
+    from facecli.train.evaluate import evaluate as run
+
+    if not data.is_dir():
+        typer.echo(f"facecli.train: no evaluation data in {data}: give its folder as argument", err=True)
+        raise typer.Exit(2)
+    result = run(data, assets, weights, device, threads, limit)
+    for failure in result.failures:
+        typer.echo(failure, err=True)
+    typer.echo(json.dumps(result.as_json(), indent=1) if as_json else result.markdown())
+
+
+@app.command()
+def look(
+    out: Annotated[Path, typer.Argument(help="PNG to write.")],
+    source: Annotated[Path, typer.Argument(help="A folder of photos, or one shard (.npz).", exists=True)],
+    count: Annotated[int, typer.Option(min=1, help="How many photos or samples.")] = 20,
+    columns: Annotated[int, typer.Option(min=1)] = 2,
+    weights: Annotated[Path | None, typer.Option(help="Weights folder, default facecli's own.")] = None,
+) -> None:
+    """A contact sheet: reconstructions of photos, or training samples with their labels."""
+    from facecli.images import encode_png, read_image
+    from facecli.train.look import contact_sheet, sample_sheet
+
+    if source.is_file():
+        from itertools import islice
+
+        from facecli.train.shards import unpack
+
+        sheet = sample_sheet(list(islice(unpack(source), count)), columns)
+    else:
+        from facecli.pipeline import Reconstructor
+        from facecli.weights import load_weights
+
+        paths = sorted(p for p in source.rglob("*") if p.suffix.lower() in {".jpg", ".jpeg", ".png", ".webp"})
+        photos = [read_image(path.read_bytes()) for path in paths[:: max(1, len(paths) // count)][:count]]
+        sheet = contact_sheet(photos, Reconstructor(weights=load_weights(weights)), columns)
+    out.write_bytes(encode_png(sheet))
+
+
+def main() -> None:
+    """Run; facecli's own errors in one line, with their exit status."""
+    from facecli.errors import FaceError
+
+    try:
+        app()
+    except FaceError as error:
+        typer.echo(f"facecli.train: {error}", err=True)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""Portraits to head parameters: identity, expression, pose and focal length from dense landmarks.
+
+The landmarks of one photo say little about a person's depth, so identity has its true N(0, I) prior; what the
+fit is trusted for is region and correspondence (see `synth`).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from facecli.train.correspond import FACE_OVAL, canonical_points, move, register
+from facecli.train.headmodel import HeadModel
+
+LANDMARK_NOISE = 0.02
+"""Standard deviation of a dense landmark, as a share of the outer eye distance."""
+INDEPENDENT_LANDMARKS = 30
+"""Neighbouring landmarks err together: 468 of them weigh like this many independent ones."""
+OUTER_EYES = 89.0
+"""Outer eye distance of the mean head, mm."""
+CALIBRATION_ROUNDS = 3
+FOCAL_RATIO, FOCAL_SPREAD = 2.2, 0.35
+"""Prior of a portrait's focal length over its longer side, and the spread of its logarithm."""
+
+
+@dataclass(frozen=True)
+class Fits:
+    """One row per portrait. `rotation` and `translation` (mm) take the head frame to the camera frame (x
+    right, y down, z forward); the principal point is the photo's centre; `error` is the RMS landmark residual
+    over the eye distance."""
+
+    names: list[str]
+    sizes: Float[np.ndarray, "n 2"]
+    alpha: Float[np.ndarray, "n i"]
+    beta: Float[np.ndarray, "n e"]
+    rotation: Float[np.ndarray, "n 3 3"]
+    translation: Float[np.ndarray, "n 3"]
+    focal: Float[np.ndarray, "n"]
+    error: Float[np.ndarray, "n"]
+
+    def save(self, path: Path) -> None:
+        """Write every field to one npz."""
+        np.savez(path, **self.__dict__)
+
+    def take(self, rows: Int[np.ndarray, "k"]) -> "Fits":
+        """The portraits of these rows."""
+        arrays = {key: value[rows] for key, value in self.__dict__.items() if key != "names"}
+        return Fits([self.names[i] for i in rows], **arrays)
+
+    @classmethod
+    def load(cls, path: Path) -> "Fits":
+        """Read what `save` wrote."""
+        with np.load(path) as archive:
+            fields = {key: archive[key] for key in archive}
+        return cls(**{**fields, "names": [str(name) for name in fields["names"]]})
+
+
+def fit(model: HeadModel, canonical_obj: Path, landmark_file: Path, steps: int = 500) -> Fits:
+    """Fit every face of `landmark_file` (see `landmarks.py`).
+
+    The registered landmarks sit a little off where MediaPipe really puts them, which would show as an
+    expression that everybody shares; so they are first moved on the surface by their mean residual over the
+    neutral London faces.
+    """
+    with np.load(landmark_file) as archive:
+        names = [str(name) for name in archive["names"]]
+        points = archive["landmarks"][:, :468, :2]
+        sizes = archive["sizes"].astype(np.float32)
+    attached = register(model, canonical_points(canonical_obj))
+    neutral = [i for i, name in enumerate(names) if name.startswith("london/neutral")]
+    for _ in range(CALIBRATION_ROUNDS):
+        chosen = [names[i] for i in neutral]
+        _, residual = _fit(model, attached, chosen, points[neutral], sizes[neutral], 200, expressive=False)
+        attached = move(model, attached, -np.median(residual, 0) * OUTER_EYES)
+    return _fit(model, attached, names, points, sizes, steps)[0]
+
+
+def _fit(
+    model: HeadModel,
+    attached: tuple[Int[np.ndarray, "468 3"], Float[np.ndarray, "468 3"]],
+    names: list[str],
+    photo_points: Float[np.ndarray, "n 468 2"],
+    sizes: Float[np.ndarray, "n 2"],
+    steps: int,
+    expressive: bool = True,
+) -> tuple[Fits, Float[np.ndarray, "n 468 2"]]:
+    """Fit all faces by Adam; also the residuals, upright (x right, y down), over the eye distance."""
+    import torch
+
+    triples, bary = attached
+    points = torch.tensor(photo_points)
+
+    def on_points(values: Float[np.ndarray, "... v 3"]) -> torch.Tensor:
+        return torch.tensor((values[..., triples, :] * bary[..., None]).sum(-2), dtype=torch.float32)
+
+    neutral = on_points(model.neutral)
+    identity, expression = on_points(model.identity).flatten(1), on_points(model.expression).flatten(1)
+    count = len(names)
+    centre = torch.tensor((sizes - 1) / 2)
+    longest = torch.tensor(sizes.max(1))
+    eyes = (points[:, 33] - points[:, 263]).norm(dim=1)
+    weight = torch.ones(468)
+    weight[torch.tensor(FACE_OVAL)] = 0.25
+
+    alpha = torch.zeros(count, identity.shape[0], requires_grad=True)
+    beta_logit = torch.full((count, expression.shape[0]), -3.0 if expressive else -30.0, requires_grad=True)
+    log_focal = (longest * FOCAL_RATIO).log().requires_grad_()
+    sixd = torch.tensor([1.0, 0, 0, 0, -1, 0]).repeat(count, 1)
+    across = points[:, 263] - points[:, 33]
+    across = across / across.norm(dim=1, keepdim=True)
+    sixd[:, :2], sixd[:, 3], sixd[:, 4] = across, across[:, 1], -across[:, 0]
+    sixd.requires_grad_()
+    distance = log_focal.detach().exp() * OUTER_EYES / eyes
+    middle = points[:, [33, 263, 4, 152, 10]].mean(1) - centre
+    position = torch.cat([middle / eyes[:, None] * OUTER_EYES, (distance + 60)[:, None]], 1).requires_grad_()
+    optimiser = torch.optim.Adam(
+        [
+            {"params": [alpha], "lr": 0.05},
+            {"params": [beta_logit], "lr": 0.08 if expressive else 0.0},
+            {"params": [log_focal], "lr": 0.005},
+            {"params": [sixd], "lr": 0.01},
+            {"params": [position], "lr": 2.0},
+        ]
+    )
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps, 1e-2)
+
+    def rotation() -> torch.Tensor:
+        a = torch.nn.functional.normalize(sixd[:, :3], dim=1)
+        b = sixd[:, 3:] - (a * sixd[:, 3:]).sum(1, keepdim=True) * a
+        b = torch.nn.functional.normalize(b, dim=1)
+        return torch.stack([a, b, torch.linalg.cross(a, b)], 2)  # columns: images of the head's x, y, z
+
+    def residuals() -> torch.Tensor:
+        shape = neutral + (alpha @ identity + beta_logit.sigmoid() @ expression).view(count, 468, 3)
+        placed = shape @ rotation().transpose(1, 2) + position[:, None]
+        projected = placed[..., :2] / placed[..., 2:] * log_focal.exp()[:, None, None] + centre[:, None]
+        return (projected - points) / eyes[:, None, None]
+
+    for _ in range(steps):
+        squared = residuals().square().sum(-1) / LANDMARK_NOISE**2
+        robust = 9 * torch.log1p(squared / 9)  # Cauchy: a slid outline must not bend the face
+        data = INDEPENDENT_LANDMARKS * (robust * weight).sum(1) / weight.sum()
+        prior = alpha.square().sum(1) + 2 * beta_logit.sigmoid().sum(1)
+        prior = prior + ((log_focal - (longest * FOCAL_RATIO).log()) / FOCAL_SPREAD).square()
+        loss = (data + prior).sum()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+    with torch.no_grad():
+        residual = residuals()
+        error = residual.square().sum(-1).mean(1).sqrt()
+        upright = torch.stack([across, torch.stack([-across[:, 1], across[:, 0]], 1)], 1)
+        fits = Fits(
+            names,
+            sizes,
+            alpha.numpy(),
+            beta_logit.sigmoid().numpy(),
+            rotation().numpy(),
+            position.numpy(),
+            log_focal.exp().numpy(),
+            error.numpy(),
+        )
+        return fits, (residual @ upright.transpose(1, 2)).numpy()

@@ -1,0 +1,223 @@
+"""A fitted portrait to its parts: face crop, mask of the visible face, light, albedo in UV space."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float, Int, UInt8
+
+from facecli.train.headmodel import FACE, FACE_VERTICES, NARROW_FACE_VERTICES, HeadModel
+from facecli.train.raster import interpolate, rasterize, vertex_normals
+
+CROP = 512
+"""Pixels of a stored portrait crop; its side is `CONTEXT` times the longer side of the face's box."""
+CONTEXT = 2.2
+TEXTURE = 512
+CUT = 160
+"""Resolution at which the face is cut out of the photo."""
+FOREHEAD_ABOVE = 35.0
+"""Scalp vertices in front, higher than this (mm) over the ears' level, count as forehead."""
+
+
+def spherical_harmonics(normals: Float[np.ndarray, "... 3"]) -> Float[np.ndarray, "... 9"]:
+    """The first nine real spherical harmonics, without their constants, at unit `normals`."""
+    x, y, z = normals[..., 0], normals[..., 1], normals[..., 2]
+    one = np.ones_like(x)
+    return np.stack([one, x, y, z, x * y, y * z, x * z, x * x - y * y, 3 * z * z - 1], -1)
+
+
+def region_vertices(model: HeadModel) -> Bool[np.ndarray, "v"]:
+    """The face region: narrow face, forehead and temples, eyeballs and mouth; not ears, not neck."""
+    inside = np.ones(len(model.neutral), bool)
+    skin = np.arange(FACE_VERTICES)
+    forehead = (model.neutral[skin, 1] > FOREHEAD_ABOVE) & (model.neutral[skin, 2] > 0)
+    inside[skin] = (skin < NARROW_FACE_VERTICES) | forehead
+    inside[model.faces[model.part == 1]] = False
+    return inside
+
+
+def face_box_points(model: HeadModel, vertices: Float[np.ndarray, "v 3"]) -> Float[np.ndarray, "p 3"]:
+    """The points whose projection's box frames the crop: the narrow face."""
+    return vertices[:NARROW_FACE_VERTICES:7]
+
+
+@lru_cache(maxsize=1)
+def texture_grid(model_id: int, size: int) -> tuple[Int[np.ndarray, "t t"], Float[np.ndarray, "t t 3"]]:
+    """Face drawn at each texel of the skin's UV tile, and the barycentric coordinates there."""
+    model = _MODELS[model_id]
+    skin = np.flatnonzero(model.part == FACE)
+    uv = model.uv * [size, -size] + [-0.5, size - 0.5]
+    index, bary, _ = rasterize(uv, np.ones(len(uv)), model.corner_uv[skin], size, size)
+    return np.where(index >= 0, skin[index], -1).astype(np.int32), bary
+
+
+_MODELS: dict[int, HeadModel] = {}
+
+
+def texture_of(
+    model: HeadModel, values: Float[np.ndarray, "v c"], size: int = TEXTURE
+) -> tuple[Float[np.ndarray, "t t c"], Bool[np.ndarray, "t t"]]:
+    """Vertex values laid out in the skin's UV tile, and which texels are skin."""
+    _MODELS[id(model)] = model
+    index, bary = texture_grid(id(model), size)
+    return interpolate(values, model.faces, index, bary), index >= 0
+
+
+@dataclass(frozen=True)
+class Lifted:
+    """What one portrait gives. `to_crop` maps photo pixels to the crop's; `light` are spherical-harmonic
+    coefficients of the shading, RGB in columns, normalised to a mean of 1 over the face; `albedo` is
+    display-referred (sRGB), and `seen` says where it came from the photo."""
+
+    crop: UInt8[np.ndarray, "s s 3"]
+    mask: UInt8[np.ndarray, "m m"]
+    to_crop: Float[np.ndarray, "2 3"]
+    light: Float[np.ndarray, "9 3"]
+    albedo: UInt8[np.ndarray, "t t 3"]
+    seen: Bool[np.ndarray, "t t"]
+
+
+def frame(pixels: Float[np.ndarray, "p 2"], context: float, size: int) -> Float[np.ndarray, "2 3"]:
+    """The upright square of `context` times the longer side of the points' box, as photo -> crop matrix."""
+    low, high = pixels.min(0), pixels.max(0)
+    scale = size / (context * (high - low).max())
+    centre = (low + high) / 2
+    return np.array(
+        [[scale, 0, size / 2 - 0.5 - scale * centre[0]], [0, scale, size / 2 - 0.5 - scale * centre[1]]]
+    )
+
+
+def warp(
+    photo: UInt8[np.ndarray, "h w 3"], matrix: Float[np.ndarray, "2 3"], size: int
+) -> UInt8[np.ndarray, "s s 3"]:
+    """Similarity warp with an area prefilter when it shrinks; the border is replicated."""
+    scale = float(np.hypot(*matrix[:, 0]))
+    if scale < 0.7:
+        small = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        grow = np.array([photo.shape[1] / small.shape[1], photo.shape[0] / small.shape[0]])
+        shift = matrix[:, :2] @ ((grow - 1) / 2) + matrix[:, 2]
+        photo, matrix = small, np.c_[matrix[:, :2] * grow, shift]
+    return cv2.warpAffine(photo, matrix, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+
+
+def lift(
+    model: HeadModel,
+    vertices: Float[np.ndarray, "v 3"],
+    rotation: Float[np.ndarray, "3 3"],
+    translation: Float[np.ndarray, "3"],
+    focal: float,
+    photo: UInt8[np.ndarray, "h w 3"],
+) -> Lifted:
+    """Take one fitted portrait apart. Pose as in `fit.Fits`, principal point at the photo's centre."""
+    height, width = photo.shape[:2]
+    camera = vertices @ rotation.T + translation
+    pixels = camera[:, :2] / camera[:, 2:] * focal + [(width - 1) / 2, (height - 1) / 2]
+    to_crop = frame(face_box_points(model, pixels), CONTEXT, CROP)
+    crop = warp(photo, to_crop, CROP)
+    in_crop = pixels @ to_crop[:, :2].T + to_crop[:, 2]
+    normals = vertex_normals(vertices, model.faces) @ rotation.T.astype(np.float32)
+    mask = cut_out(model, crop, in_crop, camera[:, 2])
+
+    _, _, inverse = rasterize(in_crop, camera[:, 2], model.faces, CROP, CROP)
+    attributes = np.c_[in_crop, camera[:, 2], normals]
+    texels, is_skin = texture_of(model, attributes)
+    x, y = texels[..., 0], texels[..., 1]
+    colour = cv2.remap(crop, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    nearest = cv2.remap(inverse.astype(np.float32), x, y, cv2.INTER_NEAREST, borderValue=0)
+    front = (nearest > 0) & (np.abs(1 / np.maximum(nearest, 1e-9) - texels[..., 2]) < 4)
+    seen = is_skin & front & (texels[..., 5] < -0.25) & (cv2.remap(mask, x, y, cv2.INTER_LINEAR) > 127)
+    seen = cv2.erode(seen.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    light = estimate_light(colour[seen], texels[seen][:, 3:])
+    shading = spherical_harmonics(texels[..., 3:]) @ light
+    albedo = np.clip(colour / np.clip(shading, 0.35, 2.5), 0, 255).astype(np.uint8)
+    return Lifted(crop, mask, to_crop, light, albedo, seen)
+
+
+def estimate_light(
+    colours: UInt8[np.ndarray, "n 3"], normals: Float[np.ndarray, "n 3"]
+) -> Float[np.ndarray, "9 3"]:
+    """Spherical-harmonic shading of an even skin: ridge regression, outliers (brows, lips) down-weighted."""
+    basis = spherical_harmonics(normals.astype(np.float64))
+    target = colours.astype(np.float64)
+    weight = np.ones(len(basis))
+    ridge = np.diag([0.0, *[0.02] * 3, *[0.08] * 5]) * len(basis)
+    coefficients = np.zeros((9, 3))
+    for _ in range(3):
+        weighted = basis * weight[:, None]
+        coefficients = np.linalg.solve(weighted.T @ basis + ridge, weighted.T @ target)
+        error = np.linalg.norm(basis @ coefficients - target, axis=1)
+        weight = 1 / (1 + (error / (np.median(error) + 1e-6)) ** 2)
+    mean = (basis @ coefficients).mean(0)
+    return (coefficients / np.maximum(mean, 1)).astype(np.float32)
+
+
+def cut_out(
+    model: HeadModel,
+    crop: UInt8[np.ndarray, "s s 3"],
+    pixels: Float[np.ndarray, "v 2"],
+    depth: Float[np.ndarray, "v"],
+) -> UInt8[np.ndarray, "s s"]:
+    """Mask (0 or 255) of the face that hair, hats and hands leave visible.
+
+    The fit says where the face can be; inside, GrabCut (Rother et al. 2004) separates skin from hair, with
+    cheeks and nose as the example of skin and brows, eyes, mouth and beard painted over so that they do not
+    teach it hair.
+    """
+    scale = CUT / crop.shape[0]
+    small = cv2.resize(crop, (CUT, CUT), interpolation=cv2.INTER_AREA)
+    index, bary, _ = rasterize((pixels + 0.5) * scale - 0.5, depth, model.faces, CUT, CUT)
+    coordinate = interpolate(model.neutral, model.faces, index, bary)
+    region = (
+        interpolate(region_vertices(model)[:, None].astype(np.float32), model.faces, index, bary)[..., 0]
+        > 0.5
+    )
+    x, y = np.abs(coordinate[..., 0]), coordinate[..., 1]
+    core = region & (x < 50) & (y < 22) & (y > -105) & (x < 60 + 0.35 * y)
+    example = region & (((x < 42) & (y < -14) & (y > -48)) | ((x < 16) & (y > -5) & (y < 30)))
+    if example.sum() < 30:
+        return np.zeros(crop.shape[:2], np.uint8)
+    samples = small[example].astype(np.float64)
+    mean, covariance = np.median(samples, 0), np.cov(samples.T) + 40 * np.eye(3)
+    offset = small.astype(np.float64) - mean
+    strange = np.einsum("hwi,ij,hwj->hw", offset, np.linalg.inv(covariance), offset) > 9
+    painted = small.copy()
+    painted[core & strange] = mean.astype(np.uint8)
+    labels = np.full((CUT, CUT), cv2.GC_BGD, np.uint8)
+    around = cv2.dilate(region.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+    labels[around] = cv2.GC_PR_BGD
+    labels[region] = cv2.GC_PR_FGD
+    labels[core] = cv2.GC_FGD
+    cv2.setRNGSeed(0)
+    cv2.grabCut(  # type: ignore[call-overload]
+        painted, labels, None, np.zeros((1, 65)), np.zeros((1, 65)), 4, cv2.GC_INIT_WITH_MASK
+    )
+    face = ((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)) & region
+    face = cv2.morphologyEx(face.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    count, components, stats, _ = cv2.connectedComponentsWithStats(face)
+    if count < 2:
+        return np.zeros(crop.shape[:2], np.uint8)
+    face = (components == 1 + stats[1:, cv2.CC_STAT_AREA].argmax()).astype(np.uint8)
+    face = cv2.morphologyEx(face, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
+    grown = cv2.resize(face * 255, crop.shape[:2], interpolation=cv2.INTER_CUBIC)
+    return np.where(cv2.GaussianBlur(grown, (0, 0), 2.0) > 127, 255, 0).astype(np.uint8)
+
+
+def complete(albedo: UInt8[np.ndarray, "t t 3"], seen: Bool[np.ndarray, "t t"]) -> UInt8[np.ndarray, "t t 3"]:
+    """Fill the texels not seen: from the mirrored side (the UV layout is symmetric), then by pull-push."""
+    colour, weight = albedo.astype(np.float32), seen.astype(np.float32)
+    soft = np.asarray(cv2.GaussianBlur(cv2.erode(weight, np.ones((7, 7), np.uint8)), (0, 0), 4.0), np.float32)
+    soft *= weight
+    other, other_weight = colour[:, ::-1], soft[:, ::-1]
+    from_twin = (1 - soft) * other_weight
+    weight = soft + from_twin
+    levels = [(colour * soft[..., None] + other * from_twin[..., None], weight)]
+    while levels[-1][1].shape[0] > 1:
+        half = levels[-1][1].shape[0] // 2
+        levels.append(tuple(cv2.resize(a, (half, half), interpolation=cv2.INTER_AREA) for a in levels[-1]))  # type: ignore[arg-type]
+    filled = levels[-1][0] / np.maximum(levels[-1][1], 1e-9)[..., None]
+    for premultiplied, coverage in reversed(levels[:-1]):
+        filled = np.asarray(cv2.resize(filled, coverage.shape[::-1], interpolation=cv2.INTER_LINEAR))
+        blend = np.clip(coverage, 0, 1)[..., None]
+        filled = premultiplied + filled * (1 - blend)
+    return np.clip(filled, 0, 255).astype(np.uint8)

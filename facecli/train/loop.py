@@ -1,0 +1,191 @@
+"""The training loop: resumable at any step, on CPU in bfloat16 or on CUDA, one line of CSV per report."""
+
+import csv
+import json
+import math
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from facecli.model import FaceNetwork, ModelConfig
+from facecli.train.loader import batches
+from facecli.train.losses import WEIGHTS, Targets, losses, relief, total
+from facecli.train.team import Team
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What one training is. The learning rate falls over `seconds` of training time, whoever gives them; for
+    the first `small_share` of it the net sees crops of half the size, four times as many, and no detail."""
+
+    seconds: float
+    batch_size: int = 24
+    learning_rate: float = 1.2e-3
+    weight_decay: float = 0.02
+    ema: float = 0.998
+    warmup_steps: int = 200
+    small_share: float = 0.25
+    seed: int = 0
+
+
+@dataclass
+class Progress:
+    """How far it came."""
+
+    step: int = 0
+    samples: int = 0
+    seconds: float = 0.0
+
+
+def train(
+    shards: Path,
+    folder: Path,
+    recipe: Recipe,
+    config: ModelConfig,
+    device: str = "cpu",
+    stop_after: float = 1e9,
+    team: Team | None = None,
+) -> None:
+    """Train until `recipe.seconds` are spent or `stop_after` seconds from now; continue from `folder` if it
+    has a checkpoint. Writes `checkpoint.safetensors` every two minutes and `log.csv`. The members of a `team`
+    share each batch."""
+    team = team or Team()
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(recipe.seed)
+    network = FaceNetwork(config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+    optimiser = torch.optim.AdamW(
+        network.parameters(), recipe.learning_rate, betas=(0.9, 0.98), weight_decay=recipe.weight_decay
+    )
+    progress = Progress()
+    checkpoint = folder / "checkpoint.safetensors"
+    if checkpoint.exists():
+        progress = load(checkpoint, network, average, optimiser)
+    if progress.step and team.leads:
+        sys.stderr.write(f"continuing at step {progress.step}, {progress.samples} samples\n")
+    stream = batches(
+        shards, recipe.batch_size // team.size, recipe.seed + progress.step + 1_000_003 * team.rank
+    )
+    began = last_report = last_save = time.monotonic()
+    seconds_before = progress.seconds
+    sums: dict[str, float] = {}
+    reported = progress.step
+    while progress.seconds < min(recipe.seconds, seconds_before + stop_after):
+        batch = {name: tensor.to(device, non_blocking=True) for name, tensor in next(stream).items()}
+        image, sharp = (
+            batch.pop(key).permute(0, 3, 1, 2).to(torch.bfloat16) / 255 for key in ("image", "sharp")
+        )
+        rows, target = batch.pop("rows"), Targets(**batch)
+        small = progress.seconds < recipe.small_share * recipe.seconds
+        if small:
+            image, target, rows = F.avg_pool2d(image, 2), target.halved(), rows[:0]
+        with torch.autocast(device.split(":")[0], torch.bfloat16):
+            shared, region, coarse = network.surface(image)
+            detail = network.recover(sharp, shared[rows], coarse[rows]) if len(rows) else None
+        terms = losses(region, coarse, target)
+        if detail is not None:
+            terms |= relief(detail, target, rows)
+        loss = total(terms)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        progress.seconds = team.agree(network.parameters(), seconds_before + time.monotonic() - began)
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        rate = learning_rate(recipe, progress)
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        optimiser.step()
+        decay = min(recipe.ema, (1 + progress.step) / (10 + progress.step))
+        with torch.no_grad():
+            for name, tensor in network.state_dict().items():
+                average[name].lerp_(tensor, 1 - decay)
+        progress.step += 1
+        progress.samples += recipe.batch_size
+        if not team.leads:
+            continue
+        now = time.monotonic()
+        for name, term in {**terms, "total": loss}.items():
+            sums[name] = sums.get(name, 0.0) + float(term.detach())
+        if now - last_report > 30:
+            count = progress.step - reported
+            row = {name: round(sums.get(name, 0.0) / count, 5) for name in [*WEIGHTS, "total"]}
+            speed = count * recipe.batch_size / (now - last_report)
+            report(
+                folder / "log.csv",
+                {**asdict(progress), "rate": rate, "samples_per_second": round(speed, 2), **row},
+            )
+            sums, reported, last_report = {}, progress.step, now
+        if now - last_save > 120:
+            save(checkpoint, network, average, optimiser, progress, recipe, config)
+            last_save = now
+    if team.leads:
+        save(checkpoint, network, average, optimiser, progress, recipe, config)
+
+
+def learning_rate(recipe: Recipe, progress: Progress) -> float:
+    """Linear warm-up, then half a cosine over the recipe's seconds."""
+    share = min(progress.seconds / recipe.seconds, 1)
+    cosine = 0.5 * (1 + math.cos(math.pi * share))
+    return recipe.learning_rate * min(1, (progress.step + 1) / recipe.warmup_steps) * max(cosine, 0.01)
+
+
+def report(path: Path, row: dict[str, float]) -> None:
+    """Append one row to a CSV and show it."""
+    fresh = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, row)
+        if fresh:
+            writer.writeheader()
+        writer.writerow(row)
+    sys.stderr.write(" ".join(f"{key} {value:.5g}" for key, value in row.items()) + "\n")
+
+
+def save(
+    path: Path,
+    network: FaceNetwork,
+    average: dict[str, torch.Tensor],
+    optimiser: torch.optim.Optimizer,
+    progress: Progress,
+    recipe: Recipe,
+    config: ModelConfig,
+) -> None:
+    """Everything needed to go on, as safetensors; replaces the old checkpoint in one move."""
+    tensors = {f"network.{name}": tensor.contiguous() for name, tensor in network.state_dict().items()}
+    tensors |= {f"average.{name}": tensor.contiguous() for name, tensor in average.items()}
+    names = [name for name, _ in network.named_parameters()]
+    for name, parameter in zip(names, optimiser.param_groups[0]["params"], strict=True):
+        for key, value in optimiser.state.get(parameter, {}).items():
+            tensors[f"optimiser.{name}.{key}"] = torch.as_tensor(value).contiguous().clone()
+    metadata = {
+        "progress": json.dumps(asdict(progress)),
+        "recipe": json.dumps(asdict(recipe)),
+        "config": json.dumps(asdict(config)),
+    }
+    temporary = path.with_suffix(".tmp")
+    save_file(tensors, temporary, metadata)
+    temporary.replace(path)
+
+
+def load(
+    path: Path, network: FaceNetwork, average: dict[str, torch.Tensor], optimiser: torch.optim.Optimizer
+) -> Progress:
+    """Restore what `save` wrote into the given objects."""
+    with safe_open(path, "pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}
+        progress = Progress(**json.loads(file.metadata()["progress"]))
+    network.load_state_dict({key[8:]: value for key, value in tensors.items() if key.startswith("network.")})
+    for name in average:
+        average[name].copy_(tensors[f"average.{name}"])
+    for name, parameter in network.named_parameters():
+        prefix = f"optimiser.{name}."
+        state = {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
+        if state:
+            optimiser.state[parameter] = {
+                key: value.to(parameter.device) if key != "step" else value for key, value in state.items()
+            }
+    return progress

@@ -1,0 +1,142 @@
+"""Each loss with its formula, in the network's own units: 100 mm for coordinate and depth."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from facecli.train.sample import UNIT
+
+WEIGHTS = {
+    "region": 1.0,
+    "dice": 0.5,
+    "coordinate": 4.0,
+    "depth": 4.0,
+    "depth_nll": 0.1,
+    "gradient": 6.0,
+    "normal": 1.0,
+    "relief_slope": 1.0,
+    "relief_height": 0.3,
+}
+"""How the terms add up; chosen so that each is of order one early in training."""
+
+
+@dataclass(frozen=True)
+class Targets:
+    """A batch of labels: region (n, 1, 256, 256) in 0..1, coarse (n, 4, 128, 128), known (n, 1, 128, 128),
+    footprint (mm per coarse pixel) and depth_weight (n,), and for the d samples that have it, detail (d, 1,
+    512, 512) in mm."""
+
+    region: Tensor
+    coarse: Tensor
+    known: Tensor
+    footprint: Tensor
+    depth_weight: Tensor
+    detail: Tensor
+
+    def halved(self) -> "Targets":
+        """The same at half the resolution, without detail."""
+        known = -F.max_pool2d(-self.known, 2)
+        region, coarse = F.avg_pool2d(self.region, 2), F.avg_pool2d(self.coarse, 2)
+        return Targets(region, coarse, known, self.footprint * 2, self.depth_weight, self.detail[:0])
+
+
+def losses(region: Tensor, coarse: Tensor, target: Targets) -> dict[str, Tensor]:
+    """Every term of the first two subtasks, unweighted, by name; inputs are the network's raw maps."""
+    logit, coarse = region.float(), coarse.float()
+    coordinate, depth = coarse[:, :3], coarse[:, 3:4]
+    exact = target.known * target.depth_weight[:, None, None, None]
+    error = depth - target.coarse[:, 3:4]
+    return {
+        "region": F.binary_cross_entropy_with_logits(logit, target.region),
+        "dice": dice(logit, target.region),
+        "coordinate": coordinate_l1(coordinate, target),
+        "depth": mean(error.abs(), exact),
+        "depth_nll": laplace(error, coarse[:, 4:5], exact),
+        "gradient": gradient(error, exact),
+        "normal": normal(depth, target, exact),
+    }
+
+
+def total(terms: dict[str, Tensor]) -> Tensor:
+    """The one multi-task loss."""
+    return torch.stack([WEIGHTS[name] * term for name, term in terms.items()]).sum()
+
+
+def mean(values: Tensor, weight: Tensor) -> Tensor:
+    """Weighted mean over everything."""
+    return (values * weight).sum() / weight.expand_as(values).sum().clamp(min=1.0)
+
+
+def dice(logit: Tensor, region: Tensor) -> Tensor:
+    """1 - 2 |A B| / (|A| + |B|) per sample."""
+    probability = logit.sigmoid()
+    overlap = (probability * region).sum((1, 2, 3))
+    return (1 - (2 * overlap + 1) / (probability.sum((1, 2, 3)) + region.sum((1, 2, 3)) + 1)).mean()
+
+
+def coordinate_l1(coordinate: Tensor, target: Targets) -> Tensor:
+    """L1 over the three axes, three times as heavy around eyes, nose and mouth (after PRNet's weighting)."""
+    x, y, z = target.coarse[:, 0:1], target.coarse[:, 1:2], target.coarse[:, 2:3]
+    features = (x.abs() < 0.52) & (y < 0.28) & (y > -0.92) & (z > 0.25)
+    weight = target.known * (1 + 2 * features)
+    return mean((coordinate - target.coarse[:, :3]).abs(), weight)
+
+
+def laplace(error: Tensor, log_variance: Tensor, weight: Tensor) -> Tensor:
+    """Laplace negative log likelihood under the predicted variance; trains the uncertainty alone."""
+    half = log_variance.clamp(-12, 4) / 2
+    return mean(1.4142 * error.detach().abs() * torch.exp(-half) + half, weight)
+
+
+def gradient(error: Tensor, weight: Tensor) -> Tensor:
+    """L1 of the error's differences at three scales (Li and Snavely 2018), where both pixels are known."""
+    terms = []
+    for scale in (1, 2, 4):
+        for axis in (2, 3):
+            size = error.shape[axis] - scale
+            a, b = error.narrow(axis, scale, size), error.narrow(axis, 0, size)
+            w = torch.minimum(weight.narrow(axis, scale, size), weight.narrow(axis, 0, size))
+            smooth = ((a - b).abs() / scale).clamp(max=0.05)
+            terms.append(mean(smooth, w))
+    return torch.stack(terms).mean()
+
+
+def normals_of(depth: Tensor, footprint: Tensor) -> Tensor:
+    """Unit normals (x right, y down, z to the camera) of a depth map, as if seen from far away."""
+    padded = F.pad(depth, (1, 1, 1, 1), mode="replicate")
+    slope = UNIT / (2 * footprint[:, None, None, None])
+    along_x = (padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]) * slope
+    along_y = (padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1]) * slope
+    return F.normalize(torch.cat([-along_x, -along_y, torch.ones_like(along_x)], 1), dim=1)
+
+
+def normal(depth: Tensor, target: Targets, weight: Tensor) -> Tensor:
+    """(1 - cosine) + 0.5 L1 between the normals of predicted and true depth, inside the known area."""
+    inside = -F.max_pool2d(-weight, 3, 1, 1)
+    ours, true = normals_of(depth, target.footprint), normals_of(target.coarse[:, 3:4], target.footprint)
+    cosine = (ours * true).sum(1, keepdim=True)
+    return mean(1 - cosine, inside) + 0.5 * mean((ours - true).abs(), inside)
+
+
+def relief(detail: Tensor, target: Targets, rows: Tensor) -> dict[str, Tensor]:
+    """Relief of the samples `rows`, judged by its slopes and by its height without the local mean."""
+    ours, true = detail.float(), target.detail
+    region = F.interpolate(target.region[rows], scale_factor=2.0, mode="nearest")
+    inside = (-F.max_pool2d(-region, 5, 1, 2) > 0.9).float()
+    per_mm = 4 / target.footprint[rows][:, None, None, None]
+    terms = []
+    for axis in (2, 3):
+        for step in (1, 3):
+            difference = ours.diff(n=1, dim=axis) if step == 1 else _far(ours, axis, step)
+            wanted = true.diff(n=1, dim=axis) if step == 1 else _far(true, axis, step)
+            w = inside.narrow(axis, step, 512 - step)
+            terms.append(mean((difference - wanted).abs() * per_mm / step, w))
+    error = ours - true
+    local = F.avg_pool2d(error, 33, 1, 16)
+    return {"relief_slope": torch.stack(terms).mean(), "relief_height": mean((error - local).abs(), inside)}
+
+
+def _far(values: Tensor, axis: int, step: int) -> Tensor:
+    return values.narrow(axis, step, 512 - step) - values.narrow(axis, 0, 512 - step)

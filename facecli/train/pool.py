@@ -1,0 +1,89 @@
+"""The pool of people: every licensed portrait fitted and taken apart, stored once as memory-mapped arrays."""
+
+import multiprocessing
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from facecli.train.fit import Fits, fit
+from facecli.train.headmodel import HeadModel
+from facecli.train.lift import CROP, TEXTURE, complete, lift
+
+WORST_FIT = 0.045
+"""Fits whose RMS landmark error exceeds this share of the eye distance are left out."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """All kept portraits: fits row by row, with `crops`, `masks`, `albedos` (sRGB) memory-mapped in the same
+    order.
+
+    `to_crop` maps photo pixels to stored-crop pixels; `light` as in `lift.Lifted`; `quality` is the share of
+    the skin's UV tile that the photo shows.
+    """
+
+    fits: Fits
+    to_crop: Float[np.ndarray, "n 2 3"]
+    light: Float[np.ndarray, "n 9 3"]
+    quality: Float[np.ndarray, "n"]
+    crops: UInt8[np.ndarray, "n s s 3"]
+    masks: UInt8[np.ndarray, "n s s"]
+    albedos: UInt8[np.ndarray, "n t t 3"]
+
+    @classmethod
+    def load(cls, folder: Path) -> "Pool":
+        """Open what `build` wrote; the big arrays stay on disk until touched."""
+        with np.load(folder / "pool.npz") as archive:
+            small = {key: archive[key] for key in ("to_crop", "light", "quality")}
+        big = {key: np.load(folder / f"{key}.npy", mmap_mode="r") for key in ("crops", "masks", "albedos")}
+        return cls(Fits.load(folder / "fits.npz"), **small, **big)
+
+
+def build(assets: Path, landmark_file: Path, folder: Path, workers: int = 2) -> None:
+    """Fit the portraits of `assets`, drop the bad fits, lift the rest, and write the pool to `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model = HeadModel.load(assets / "head_model")
+    fits = fit(model, assets / "landmarks" / "canonical_face_model.obj", landmark_file)
+    kept = np.flatnonzero(fits.error < WORST_FIT)
+    sys.stderr.write(
+        f"{len(kept)} of {len(fits.names)} fits kept; median error {np.median(fits.error):.4f}\n"
+    )
+    fits = fits.take(kept)
+    fits.save(folder / "fits.npz")
+    shapes = {"crops": (CROP, CROP, 3), "masks": (CROP, CROP), "albedos": (TEXTURE, TEXTURE, 3)}
+    for key, shape in shapes.items():
+        np.lib.format.open_memmap(folder / f"{key}.npy", "w+", np.uint8, (len(kept), *shape)).flush()
+    context = multiprocessing.get_context("spawn")
+    parts = [(assets, folder, part, workers) for part in range(workers)]
+    with context.Pool(workers) as pool:
+        rows = [row for part in pool.map(_lift_part, parts) for row in part]
+    rows.sort(key=lambda row: row[0])
+    columns = list(zip(*rows, strict=True))
+    np.savez(
+        folder / "pool.npz",
+        to_crop=np.stack(columns[1]),
+        light=np.stack(columns[2]),
+        quality=np.array(columns[3]),
+    )
+
+
+def _lift_part(job: tuple[Path, Path, int, int]) -> list[tuple[int, np.ndarray, np.ndarray, float]]:
+    import cv2
+
+    assets, folder, part, workers = job
+    cv2.setNumThreads(1)
+    model, fits = HeadModel.load(assets / "head_model"), Fits.load(folder / "fits.npz")
+    out = {key: np.load(folder / f"{key}.npy", mmap_mode="r+") for key in ("crops", "masks", "albedos")}
+    rows = []
+    for i in range(part, len(fits.names), workers):
+        data = np.frombuffer((assets / "portraits" / fits.names[i]).read_bytes(), np.uint8)
+        photo = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))[..., ::-1].copy()
+        vertices = model.vertices(fits.alpha[i], fits.beta[i])
+        lifted = lift(model, vertices, fits.rotation[i], fits.translation[i], float(fits.focal[i]), photo)
+        out["crops"][i], out["masks"][i] = lifted.crop, lifted.mask
+        out["albedos"][i] = complete(lifted.albedo, lifted.seen)
+        rows.append((i, lifted.to_crop, lifted.light, float(lifted.seen.mean())))
+    return rows

@@ -1,0 +1,172 @@
+"""A checkpoint to the weights that ship: fp16 safetensors, ONNX with parity, template, manifest."""
+
+import hashlib
+import json
+import sys
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from onnx import TensorProto, helper
+from safetensors import safe_open
+from safetensors.numpy import load as load_numpy
+from safetensors.numpy import save_file as save_numpy
+from safetensors.torch import save_file
+
+from facecli.model import FaceNetwork, ModelConfig, Prediction
+from facecli.runtime import cpu_session
+from facecli.train.completion import learn
+from facecli.train.completion import save as save_completion
+from facecli.train.headmodel import NARROW_FACE_VERTICES, HeadModel
+
+PARITY = 1e-3
+"""Largest difference allowed between torch and onnxruntime, in the network's own units."""
+FILES = (
+    "network.onnx",
+    "network.safetensors",
+    "template.safetensors",
+    "completion.safetensors",
+    "detector.onnx",
+)
+LICENCES = {"detector.onnx": "BSD-3-Clause"}
+
+
+def publish(
+    checkpoint: Path, assets: Path, weights: Path, version: str, created: str, training: dict[str, Any]
+) -> float:
+    """Write the files of `FILES` but the detector, and then manifest.json, into `weights`.
+
+    The averaged parameters are rounded to fp16 first, so that torch and ONNX run the same numbers; both
+    compute in float32. Returns the largest difference between the two on random crops; raises RuntimeError
+    above `PARITY`.
+    """
+    weights.mkdir(parents=True, exist_ok=True)
+    network, config, progress = averaged(checkpoint)
+    halves = {name: tensor.half().contiguous() for name, tensor in network.state_dict().items()}
+    save_file(halves, weights / "network.safetensors", {"config": json.dumps(asdict(config))})
+    network.load_state_dict({name: tensor.float() for name, tensor in halves.items()})
+    (weights / "network.onnx").write_bytes(to_onnx(config))
+    difference = parity(
+        network, (weights / "network.onnx").read_bytes(), (weights / "network.safetensors").read_bytes()
+    )
+    if difference > PARITY:
+        raise RuntimeError(f"torch and onnxruntime differ by {difference:.2g}, more than {PARITY}")
+    model = HeadModel.load(assets / "head_model")
+    save_template(model, weights / "template.safetensors")
+    save_completion(learn(model), weights / "completion.safetensors")
+    files = {}
+    for name in FILES:
+        data = (weights / name).read_bytes()
+        licence = LICENCES.get(name, "Apache-2.0")
+        files[name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data), "licence": licence}
+    manifest = {
+        "version": version,
+        "created": created,
+        "files": files,
+        "config": asdict(config),
+        "training": {**progress, **training, "onnx_parity": difference},
+    }
+    for name in FILES:
+        (weights / name).chmod(0o644)
+    temporary = weights / "manifest.tmp"
+    temporary.write_text(json.dumps(manifest, indent=1) + "\n")
+    temporary.replace(weights / "manifest.json")
+    sys.stderr.write(f"{weights}: version {version}, parity {difference:.2g}\n")
+    return difference
+
+
+def averaged(checkpoint: Path) -> tuple[FaceNetwork, ModelConfig, dict[str, Any]]:
+    """The network with the averaged parameters of a checkpoint, its config, and how far training came."""
+    with safe_open(checkpoint, "pt") as file:
+        metadata = file.metadata()
+        tensors = {key[8:]: file.get_tensor(key) for key in file.keys() if key.startswith("average.")}
+    fields: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in json.loads(metadata["config"]).items()
+    }
+    config = ModelConfig(**fields)
+    network = FaceNetwork(config).eval()
+    network.load_state_dict(tensors)
+    return (
+        network,
+        config,
+        {"recipe": json.loads(metadata["recipe"]), "progress": json.loads(metadata["progress"])},
+    )
+
+
+def to_onnx(config: ModelConfig) -> bytes:
+    """The network as ONNX with a free batch size; weights stored as fp16, cast to float32 on loading."""
+    network = FaceNetwork(config).eval()
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter)  # the exporter would merge equal parameters, such as biases of zero
+    example = torch.rand(2, 3, 512, 512)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch deprecates what its own exporter calls
+        program = torch.onnx.export(
+            network,
+            (example,),
+            input_names=["image"],
+            output_names=list(Prediction._fields),
+            dynamic_shapes={"image": {0: torch.export.Dim("n")}},
+            dynamo=True,
+            verbose=False,
+        )
+    if program is None:
+        raise RuntimeError("torch exported nothing")
+    model = program.model_proto
+    parameters = set(network.state_dict())
+    kept, casts = [], []
+    for tensor in model.graph.initializer:
+        if tensor.name not in parameters:
+            kept.append(tensor)
+            continue
+        parameters.remove(tensor.name)
+        casts.append(helper.make_node("Cast", [f"{tensor.name}.half"], [tensor.name], to=TensorProto.FLOAT))
+        outside = TensorProto(
+            name=f"{tensor.name}.half",
+            dims=tensor.dims,
+            data_type=TensorProto.FLOAT16,
+            data_location=TensorProto.EXTERNAL,
+        )
+        outside.external_data.add(key="location", value="network.safetensors")
+        kept.append(outside)
+    if parameters:
+        raise RuntimeError(f"the exporter renamed or folded {sorted(parameters)}")
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+    nodes = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend(casts + nodes)
+    del model.graph.value_info[:]
+    for node in model.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    data: bytes = model.SerializeToString()
+    return data
+
+
+def parity(network: FaceNetwork, graph: bytes, tensors: bytes) -> float:
+    """Largest absolute difference between torch and onnxruntime over all outputs, for two batch sizes."""
+    session = cpu_session(graph, tensors=load_numpy(tensors))
+    worst = 0.0
+    for count in (1, 3):
+        image = torch.rand(count, 3, 512, 512, generator=torch.Generator().manual_seed(count))
+        with torch.inference_mode():
+            ours = network(image)
+        theirs = session.run(list(Prediction._fields), {"image": image.numpy()})
+        worst = max(worst, *(float(np.abs(a.numpy() - b).max()) for a, b in zip(ours, theirs, strict=True)))
+    return worst
+
+
+def save_template(model: HeadModel, path: Path) -> None:
+    """The mean head's 68 landmarks and the points that frame a crop, mm, head frame."""
+    save_numpy(
+        {
+            "landmarks68": model.neutral[model.landmark_vertices].astype(np.float32),
+            "face_points": model.neutral[:NARROW_FACE_VERTICES:7].astype(np.float32),
+        },
+        path,
+    )

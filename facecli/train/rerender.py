@@ -1,0 +1,194 @@
+"""Sources A and C: a licensed portrait again, with another pose, shape, expression and light.
+
+After Guo et al. (TPAMI 2018): the fitted head carries the photo's own texture to its new place, the
+background is warped to follow, and the labels of the new head are exact. With no change at all the fit itself
+labels the untouched photo (source C): then the depth is only as good as the fit and is marked so.
+"""
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+from facecli.train.headmodel import BACK, FACE, FACE_VERTICES, GUMS, NARROW_FACE_VERTICES, TEETH, HeadModel
+from facecli.train.lift import region_vertices, spherical_harmonics
+from facecli.train.pool import Pool
+from facecli.train.raster import interpolate, rasterize, vertex_normals
+from facecli.train.sample import (
+    COARSE,
+    Sample,
+    euler,
+    jittered_frame,
+    pack_coarse,
+    pack_region,
+    random_expression,
+    viewing_axis,
+)
+
+FIT_DEPTH_WEIGHT = 0.15
+"""How much a fit's own depth counts beside exact depth: it is about 2 mm wrong."""
+GRID = 64
+"""The background's warp is computed on this coarse a grid."""
+
+
+class Rerenderer:
+    """Makes samples from the pool of portraits; holds what is the same for all of them."""
+
+    def __init__(self, model: HeadModel, pool: Pool, size: int) -> None:
+        self.model, self.pool, self.size = model, pool, size
+        self.region = region_vertices(model).astype(np.float32)[:, None]
+        self.drawn = model.faces[model.part != BACK]
+        part = model.part[model.part != BACK]
+        mouth = np.zeros(len(model.neutral), np.float32)
+        mouth[np.unique(self.drawn[(part == GUMS) | (part == TEETH)])] = 1
+        self.mouth = mouth
+        self.skin = np.arange(0, FACE_VERTICES, 6)
+
+    def sample(self, rng: np.random.Generator, index: int, changed: bool = True) -> Sample:
+        """Portrait `index`, changed at random (source A) or as it is (source C)."""
+        model, pool, size = self.model, self.pool, self.size
+        fits = pool.fits
+        alpha, beta = fits.alpha[index].copy(), fits.beta[index].copy()
+        rotation, translation = (
+            fits.rotation[index].astype(np.float64),
+            fits.translation[index].astype(np.float64),
+        )
+        focal, centre = float(fits.focal[index]), (fits.sizes[index] - 1) / 2
+        to_crop = pool.to_crop[index]
+        old = model.vertices(alpha, beta)
+        old_pixels = project(old @ rotation.T + translation, focal, centre) @ to_crop[:, :2].T + to_crop[:, 2]
+
+        new, new_rotation, new_translation, new_focal = old, rotation, translation, focal
+        if changed:
+            alpha = alpha * 0.7 + rng.normal(0, rng.uniform(0.4, 1.1), len(alpha)).astype(np.float32)
+            offset = random_expression(rng, model.expression_names) * rng.choice([0, 0.5, 1.0])
+            new = model.vertices(alpha, np.clip(beta + offset, 0, 1))
+            turn = euler(
+                *np.deg2rad([np.clip(rng.normal(0, 14), -35, 35), np.clip(rng.normal(0, 8), -20, 20)])
+            )
+            new_rotation = rotation @ turn
+            nearer = np.exp(rng.uniform(np.log(280), np.log(1500))) / translation[2]
+            new_translation, new_focal = translation * nearer, focal * nearer
+        camera = new @ new_rotation.T + new_translation
+        photo_pixels = project(camera, new_focal, centre)
+        frame = jittered_frame(rng, photo_pixels[:NARROW_FACE_VERTICES:7], 14, size)
+        pixels = photo_pixels @ frame[:, :2].T + frame[:, 2]
+        depth = (new_translation - camera) @ viewing_axis(frame, size, new_focal, centre)
+
+        face_index, bary, _ = rasterize(pixels, camera[:, 2], self.drawn, size, size)
+        normals = vertex_normals(new, model.faces) @ new_rotation.T.astype(np.float32)
+        old_normals = vertex_normals(old, model.faces) @ rotation.T.astype(np.float32)
+        channels = np.c_[model.neutral, depth, old_pixels, self.region, self.mouth, normals, old_normals]
+        maps = interpolate(channels, self.drawn, face_index, bary)
+        drawn = face_index >= 0
+
+        crop, mask = pool.crops[index], pool.masks[index]
+        source = np.ascontiguousarray(maps[..., 4:6])
+        face = cv2.remap(crop, source, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
+        face_mask = cv2.remap(mask, source, None, cv2.INTER_LINEAR)  # type: ignore[call-overload]
+        light = pool.light[index]
+        new_light = relit(rng, light) if changed and rng.random() < 0.6 else light
+        if changed:
+            before = np.clip(spherical_harmonics(maps[..., 11:14]) @ light, 0.3, 3)
+            after = np.clip(spherical_harmonics(maps[..., 8:11]) @ new_light, 0.1, 3)
+            face = np.clip(face * np.clip(after / before, 0.3, 2.5), 0, 255).astype(np.uint8)
+            face = self._open_mouth(face, maps[..., 7], beta, offset)
+        field = self._background_field(old_pixels, pixels, frame, to_crop)
+        background = cv2.remap(crop, field, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)  # type: ignore[call-overload]
+        gain = new_light[0] / np.maximum(light[0], 0.1)
+        background = np.clip(background * np.clip(gain, 0.4, 2), 0, 255).astype(np.uint8)
+        alpha_map = cv2.GaussianBlur(
+            cv2.erode(drawn.astype(np.float32), np.ones((3, 3))), (0, 0), size / 350
+        )[..., None]
+        image = (face * alpha_map + background * (1 - alpha_map)).astype(np.uint8)
+
+        region = drawn & (maps[..., 6] > 0.5) & (face_mask > 127)
+        coarse, known = pack_coarse(maps[..., :3], maps[..., 3], region)
+        footprint = size / COARSE * new_translation[2] / (new_focal * np.hypot(*frame[:, 0]))
+        return Sample(
+            image,
+            pack_region(region),
+            coarse,
+            known,
+            None,
+            float(footprint),
+            1.0 if changed else FIT_DEPTH_WEIGHT,
+        )
+
+    def _open_mouth(
+        self,
+        face: UInt8[np.ndarray, "s s 3"],
+        mouth: Float[np.ndarray, "s s"],
+        beta: np.ndarray,
+        offset: np.ndarray,
+    ) -> UInt8[np.ndarray, "s s 3"]:
+        """Darken the inner mouth that the photo did not show open: its lifted pixels are lips."""
+        jaw = self.model.expression_names.index("jawOpen")
+        if offset[jaw] < 0.1 or beta[jaw] > 0.15:
+            return face
+        inside = cv2.GaussianBlur((mouth > 0.5).astype(np.float32), (0, 0), 1.5)[..., None]
+        tone = np.array([70, 35, 32], np.float32) * (face.mean() / 128)
+        return np.clip(face * (1 - 0.85 * inside) + tone * 0.85 * inside, 0, 255).astype(np.uint8)
+
+    def _background_field(
+        self,
+        old_pixels: Float[np.ndarray, "v 2"],
+        pixels: Float[np.ndarray, "v 2"],
+        frame: Float[np.ndarray, "2 3"],
+        to_crop: Float[np.ndarray, "2 3"],
+    ) -> Float[np.ndarray, "s s 2"]:
+        """For each output pixel, where in the stored crop the background comes from.
+
+        Far from the head the photo stays where it is; at the head it follows; between, the displacement
+        diffuses.
+        """
+        full = np.vstack([frame, [0, 0, 1]])
+        back = np.vstack([to_crop, [0, 0, 1]]) @ np.linalg.inv(full)
+        still = pixels[self.skin] @ back[:2, :2].T + back[:2, 2]
+        moved = old_pixels[self.skin] - still
+        cell = np.clip((pixels[self.skin] + 0.5) * GRID / self.size, 0, GRID - 1).astype(int)
+        weight = np.full((GRID, GRID), 1e-4, np.float32)
+        total = np.zeros((GRID, GRID, 2), np.float32)
+        np.add.at(weight, (cell[:, 1], cell[:, 0]), 1.0)
+        np.add.at(total, (cell[:, 1], cell[:, 0]), moved.astype(np.float32))
+        field = np.zeros((GRID, GRID, 2), np.float32)
+        for sigma in (16.0, 8.0, 4.0, 2.0, 1.0):
+            w = cv2.GaussianBlur(weight, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT)
+            t = cv2.GaussianBlur(total, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT)
+            trust = (
+                np.clip(w * sigma, 0, 1)[..., None] if sigma < 16 else w[..., None] / (w[..., None] + 0.02)
+            )
+            field = field * (1 - trust) + t / w[..., None] * trust
+        field = np.asarray(cv2.resize(field, (self.size, self.size), interpolation=cv2.INTER_CUBIC))
+        xs, ys = np.meshgrid(np.arange(self.size, dtype=np.float32), np.arange(self.size, dtype=np.float32))
+        base = np.dstack(
+            [xs * back[0, 0] + ys * back[0, 1] + back[0, 2], xs * back[1, 0] + ys * back[1, 1] + back[1, 2]]
+        )
+        return (base + field).astype(np.float32)
+
+
+def project(
+    camera: Float[np.ndarray, "v 3"], focal: float, centre: Float[np.ndarray, "2"]
+) -> Float[np.ndarray, "v 2"]:
+    """Pinhole projection of camera-frame points, pixels."""
+    return camera[:, :2] / camera[:, 2:] * focal + centre
+
+
+def relit(rng: np.random.Generator, light: Float[np.ndarray, "9 3"]) -> Float[np.ndarray, "9 3"]:
+    """A new spherical-harmonic light near the photo's: another direction, strength and colour."""
+    direction = rng.normal(size=3)
+    direction[2] -= 0.8  # towards the camera, whose z points away from it
+    direction /= np.linalg.norm(direction)
+    strength = rng.uniform(0, 0.7)
+    out = light * rng.uniform(0.3, 1.0)
+    out[0] = light[0] * rng.uniform(0.6, 1.1)
+    tint = 1 + rng.normal(0, 0.06, 3)
+    out[1:4] += (direction[:, None] * strength * tint).astype(np.float32)
+    return out.astype(np.float32)
+
+
+def sees_face(region: Bool[np.ndarray, "s s"]) -> bool:
+    """Whether enough face is left to learn from."""
+    return bool(region.mean() > 0.04)
+
+
+__all__ = ["FACE", "Rerenderer", "project", "relit", "sees_face"]

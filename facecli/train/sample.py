@@ -1,0 +1,123 @@
+"""One training sample: a crop of 512 or 256 px with its labels in the network's own layout."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+FULL = 512
+"""Side of a sample with detail; samples without are made at half of it, which is four times as fast."""
+REGION = 256
+COARSE = 128
+CROP_MARGIN = 1.45
+"""Side of an unjittered crop over the longer side of the box of the projected face."""
+UNIT = 100.0
+"""Template coordinates and depth are stored in units of this many mm."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """`coarse` holds template coordinate (3) and depth (1), unit 100 mm, where `known` > 0; `detail` is the
+    displacement along the coarse normal in mm. `known` is 1 where the depth is exact, less where it comes
+    from a fit, 0 where there is no surface. `footprint` is the mm that one pixel of the 128 px map spans at
+    the head centre. `depth_weight` is what the depth of this source is worth."""
+
+    image: UInt8[np.ndarray, "s s 3"]
+    region: UInt8[np.ndarray, "256 256"]
+    coarse: Float[np.ndarray, "128 128 4"]
+    known: Float[np.ndarray, "128 128"]
+    detail: Float[np.ndarray, "512 512"] | None
+    footprint: float
+    depth_weight: float
+
+
+def pack_coarse(
+    coordinate: Float[np.ndarray, "s s 3"], depth: Float[np.ndarray, "s s"], surface: Bool[np.ndarray, "s s"]
+) -> tuple[Float[np.ndarray, "128 128 4"], Float[np.ndarray, "128 128"]]:
+    """Average the maps to 128 px over pixels of the surface only; known where most of a cell is surface."""
+    weight = cv2.resize(surface.astype(np.float32), (COARSE, COARSE), interpolation=cv2.INTER_AREA)
+    stacked = np.dstack([coordinate, depth]) * surface[..., None] / UNIT
+    mean = cv2.resize(stacked.astype(np.float32), (COARSE, COARSE), interpolation=cv2.INTER_AREA)
+    return mean / np.maximum(weight, 1e-6)[..., None], (weight > 0.6).astype(np.float32)
+
+
+def viewing_axis(
+    frame: Float[np.ndarray, "2 3"], size: int, focal: float, centre: Float[np.ndarray, "2"]
+) -> Float[np.ndarray, "3"]:
+    """Unit vector of the camera frame through the crop's centre: depth is measured along it.
+
+    Along the camera's own axis the depth of a face would depend on where in the photo it is, which its crop does
+    not show. `frame` takes photo pixels to the crop's, `focal` and `centre` are the photo's camera.
+    """
+    middle = np.linalg.solve(frame[:, :2], (size / 2 - 0.5) - frame[:, 2])
+    axis = np.append((middle - centre) / focal, 1.0)
+    return np.asarray(axis / np.linalg.norm(axis))
+
+
+def pack_region(region: Bool[np.ndarray, "s s"]) -> UInt8[np.ndarray, "256 256"]:
+    """Area-averaged region, 0..255."""
+    return cv2.resize(region.astype(np.uint8) * 255, (REGION, REGION), interpolation=cv2.INTER_AREA)
+
+
+def jittered_frame(
+    rng: np.random.Generator, box_points: Float[np.ndarray, "p 2"], roll_spread: float, size: int
+) -> Float[np.ndarray, "2 3"]:
+    """Crop of the projected face with the errors a detector makes: centre +-10 %, size 0.8-1.25, roll."""
+    low, high = box_points.min(0), box_points.max(0)
+    side = CROP_MARGIN * (high - low).max() * np.exp(np.clip(rng.normal(0, 0.09), -0.22, 0.22))
+    centre = (low + high) / 2 + np.clip(rng.normal(0, 0.035, 2), -0.1, 0.1) * side
+    roll = (
+        np.deg2rad(np.clip(rng.normal(0, roll_spread), -45, 45))
+        if rng.random() < 0.9
+        else rng.uniform(-0.75, 0.75)
+    )
+    scale = size / side
+    turn = scale * np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]])
+    return np.c_[turn, (size / 2 - 0.5) - turn @ centre]
+
+
+def euler(yaw: float, pitch: float, roll: float = 0.0) -> Float[np.ndarray, "3 3"]:
+    """Head rotation in the head frame from radians: yaw about y, then pitch about x, then roll about z."""
+    cy, sy, cp, sp, cr, sr = (
+        np.cos(yaw),
+        np.sin(yaw),
+        np.cos(pitch),
+        np.sin(pitch),
+        np.cos(roll),
+        np.sin(roll),
+    )
+    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    about_x = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
+    about_z = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
+    return about_z @ about_x @ about_y
+
+
+EXPRESSIVE = {
+    "jawOpen": 0.8, "mouthSmile": 1.0, "mouthFrown": 0.6, "mouthPucker": 0.8, "mouthFunnel": 0.7,
+    "mouthStretch": 0.7, "mouthUpperUp": 0.6, "mouthLowerDown": 0.6, "mouthLeft": 0.5, "mouthRight": 0.5,
+    "mouthPress": 0.6, "mouthDimple": 0.6, "mouthRollLower": 0.5, "mouthRollUpper": 0.5,
+    "mouthShrugLower": 0.6, "mouthShrugUpper": 0.6, "jawLeft": 0.4, "jawRight": 0.4, "jawForward": 0.4,
+    "cheekPuff": 0.6, "cheekSquint": 0.7, "browDown": 0.8, "browInnerUp": 0.8, "browOuterUp": 0.8,
+    "noseSneer": 0.7, "eyeBlink": 1.0, "eyeSquint": 0.8, "eyeWide": 0.7, "eyeLook": 0.8,
+}  # fmt: skip
+"""Strongest weight of each group of blend shapes that random expressions use."""
+
+
+def random_expression(rng: np.random.Generator, names: tuple[str, ...]) -> Float[np.ndarray, "e"]:
+    """A sparse expression: a few groups at random strength, left and right mostly together."""
+    beta = np.zeros(len(names), np.float32)
+    groups = list(EXPRESSIVE)
+    for group in rng.choice(groups, rng.integers(0, 6), replace=False):
+        if group == "eyeBlink" and rng.random() < 0.5:
+            continue
+        strength = rng.beta(1.2, 1.6) * EXPRESSIVE[group]
+        members = [i for i, name in enumerate(names) if name.startswith(group)]
+        if group == "eyeLook":
+            direction = rng.choice(["Up", "Down", "Left", "Right"])
+            wanted = {"Left": ("Out_L", "In_R"), "Right": ("In_L", "Out_R")}.get(direction, (direction,))
+            members = [i for i in members if any(w in names[i] for w in wanted)]
+        lopsided = rng.random() < 0.25
+        for i in members:
+            beta[i] = strength * (rng.random() if lopsided else 1)
+    return beta

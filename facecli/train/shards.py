@@ -1,0 +1,156 @@
+"""The data set on disk: shards of samples, each reproducible from its number, written whole or not at all.
+
+Precision: template coordinates and depth are stored as float16 in units of 100 mm (0.05 mm at the face's
+edge), relief as float16 in mm (under 0.001 mm), images as JPEG of quality 97. Degradations are added when a
+sample is loaded.
+"""
+
+import io
+import multiprocessing
+import os
+import sys
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from facecli.train.sample import COARSE, FULL, REGION, Sample
+
+PER_SHARD = 128
+SHARE = {"synthetic": 0.42, "synthetic_detail": 0.16, "rerendered": 0.32, "portrait": 0.10}
+"""How often each source is drawn: B at 256 px, B at 512 px with detail, A, and C."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Where a worker reads and writes, and which shards are its own."""
+
+    assets: Path
+    pool: Path
+    out: Path
+    first: int
+    step: int
+    last: int
+    seconds: float
+
+
+def generate(assets: Path, pool: Path, out: Path, shards: int, workers: int, seconds: float) -> None:
+    """Write shards 0..`shards`-1 that are not there yet, on `workers` processes, for at most `seconds`."""
+    out.mkdir(parents=True, exist_ok=True)
+    context = multiprocessing.get_context("spawn")
+    jobs = [Job(assets, pool, out, part, workers, shards, seconds) for part in range(workers)]
+    processes = [context.Process(target=_work, args=(job,)) for job in jobs]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+
+
+def _work(job: Job) -> None:
+    from facecli.train.hair import load_hair
+    from facecli.train.headmodel import HeadModel
+    from facecli.train.light import load_lights
+    from facecli.train.pool import Pool
+    from facecli.train.rerender import Rerenderer
+    from facecli.train.synth import Synthesizer
+
+    cv2.setNumThreads(1)
+    model, pool = HeadModel.load(job.assets / "head_model"), Pool.load(job.pool)
+    lights, styles = load_lights(job.assets / "hdri"), load_hair(job.assets / "hair" / "hair")
+    synthesizer, rerenderer = Synthesizer(model, pool, lights, styles), Rerenderer(model, pool, FULL // 2)
+    weights = portrait_weights(pool.fits.names)
+    started = time.monotonic()
+    for number in range(job.first, job.last, job.step):
+        path = job.out / f"{number:06d}.npz"
+        if path.exists():
+            continue
+        began = time.monotonic()
+        samples = []
+        for k in range(PER_SHARD):
+            rng = np.random.default_rng([number, k])
+            source = rng.choice(list(SHARE), p=list(SHARE.values()))
+            if source.startswith("synthetic"):
+                samples.append(synthesizer.sample(rng, FULL if source == "synthetic_detail" else FULL // 2))
+            else:
+                index = int(rng.choice(len(weights), p=weights))
+                samples.append(rerenderer.sample(rng, index, changed=source == "rerendered"))
+        temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        temporary.write_bytes(pack(samples))
+        temporary.rename(path)
+        rate = PER_SHARD / (time.monotonic() - began)
+        sys.stderr.write(f"shard {number}: {rate:.1f} samples/s\n")
+        if time.monotonic() - started > job.seconds:
+            return
+
+
+def portrait_weights(names: list[str]) -> np.ndarray:
+    """Sampling weights that level the portrait folders: half of all portraits are of much the same people."""
+    share = {
+        "congress": 0.16,
+        "congress_small": 0.12,
+        "generated": 0.17,
+        "sfhq_t2i": 0.35,
+        "london": 0.14,
+        "canada": 0.06,
+    }
+    folders = [name.split("/")[0] for name in names]
+    weights = np.array([share[folder] / folders.count(folder) for folder in folders])
+    return weights / weights.sum()
+
+
+def pack(samples: list[Sample]) -> bytes:
+    """Samples as one npz of flat arrays: no pickled object in it."""
+    images, details, records = [], [], []
+    for sample in samples:
+        ok, encoded = cv2.imencode(".jpg", sample.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 97])
+        if not ok:
+            raise RuntimeError("cannot encode a sample's image")
+        images.append(encoded.reshape(-1))
+        raw = b"" if sample.detail is None else zlib.compress(sample.detail.astype(np.float16).tobytes(), 1)
+        details.append(np.frombuffer(raw, np.uint8))
+        records.append((sample.footprint, sample.depth_weight))
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        images=np.concatenate(images),
+        image_ends=np.cumsum([len(image) for image in images]),
+        details=np.concatenate(details),
+        detail_ends=np.cumsum([len(detail) for detail in details]),
+        region=np.stack([sample.region for sample in samples]),
+        coarse=np.stack([sample.coarse for sample in samples]).astype(np.float16),
+        known=np.stack([sample.known for sample in samples]).astype(np.uint8),
+        records=np.array(records, np.float32),
+    )
+    return buffer.getvalue()
+
+
+def unpack(path: Path) -> Iterator[Sample]:
+    """The samples of one shard, in order."""
+    with np.load(path) as archive:
+        arrays = {key: archive[key] for key in archive}
+    image_start = detail_start = 0
+    for k, (image_end, detail_end) in enumerate(
+        zip(arrays["image_ends"], arrays["detail_ends"], strict=True)
+    ):
+        image = np.asarray(cv2.imdecode(arrays["images"][image_start:image_end], cv2.IMREAD_COLOR_RGB))
+        detail = None
+        if detail_end > detail_start:
+            raw = zlib.decompress(arrays["details"][detail_start:detail_end].tobytes())
+            detail = np.frombuffer(raw, np.float16).reshape(FULL, FULL).astype(np.float32)
+        footprint, weight = arrays["records"][k]
+        coarse = arrays["coarse"][k].astype(np.float32).reshape(COARSE, COARSE, 4)
+        region = arrays["region"][k].reshape(REGION, REGION)
+        yield Sample(
+            image,
+            region,
+            coarse,
+            arrays["known"][k].astype(np.float32),
+            detail,
+            float(footprint),
+            float(weight),
+        )
+        image_start, detail_start = image_end, detail_end

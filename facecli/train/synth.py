@@ -1,0 +1,297 @@
+"""Source B: heads that never were, with exact depth, correspondence and relief, under measured light."""
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+from facecli.train.hair import Hair, draw_hair
+from facecli.train.headmodel import (
+    BACK,
+    FACE,
+    GUMS,
+    LACRIMAL,
+    NARROW_FACE_VERTICES,
+    SCLERA_LEFT,
+    TEETH,
+    HeadModel,
+)
+from facecli.train.lift import TEXTURE, region_vertices
+from facecli.train.light import Light, random_light
+from facecli.train.pool import Pool
+from facecli.train.props import Projection, background, glasses, occluder
+from facecli.train.raster import interpolate, rasterize, vertex_normals
+from facecli.train.relief import moles_and_freckles, random_relief
+from facecli.train.sample import (
+    COARSE,
+    FULL,
+    Sample,
+    euler,
+    jittered_frame,
+    pack_coarse,
+    pack_region,
+    random_expression,
+    viewing_axis,
+)
+from facecli.train.shade import ambient_occlusion, bump, shade, visible_from
+
+EYE_CENTRES = np.array([[31.0, -0.65, 43.4], [-31.0, -0.65, 43.4]], np.float32)
+IRIS_ANGLE, PUPIL_ANGLE = 0.41, 0.17
+"""Angles from the optical axis, seen from the eyeball's centre, radians."""
+WELL_SEEN = 0.22
+"""Portraits that show less of the skin's UV tile than this lend no albedo."""
+
+
+class Synthesizer:
+    """Makes samples; holds what is the same for all heads."""
+
+    def __init__(self, model: HeadModel, pool: Pool, lights: list[Light], styles: list[Hair]) -> None:
+        self.model, self.pool, self.lights, self.styles = model, pool, lights, styles
+        self.region = region_vertices(model).astype(np.float32)[:, None]
+        self.occlusion = ambient_occlusion(
+            model.neutral, vertex_normals(model.neutral, model.faces), model.faces
+        )
+        self.donors = np.flatnonzero(pool.quality > WELL_SEEN)
+        self.texel = model.uv * np.array([TEXTURE, -TEXTURE], np.float32) + np.array(
+            [-0.5, TEXTURE - 0.5], np.float32
+        )
+
+    def sample(self, rng: np.random.Generator, size: int) -> Sample:
+        """One head: who, its look, from where, under which light, behind what; detail at full size only."""
+        model = self.model
+        alpha = rng.normal(0, rng.uniform(0.6, 1.25), len(model.identity))
+        vertices = model.vertices(alpha, random_expression(rng, model.expression_names))
+        albedo = self._albedo(rng)
+        relief = random_relief(rng, albedo)
+        albedo = moles_and_freckles(rng, albedo)
+
+        turn = self._pose(rng)
+        rotation = np.diag([1.0, -1, -1]) @ turn
+        distance = np.exp(rng.uniform(np.log(230), np.log(1800)))
+        off_axis = np.clip(rng.normal(0, 0.12, 2), -0.35, 0.35)
+        translation = np.array([off_axis[0] * distance, off_axis[1] * distance, distance])
+        camera = (vertices @ rotation.T + translation).astype(np.float32)
+        plane = camera[:, :2] / camera[:, 2:] * 1000
+        frame = jittered_frame(rng, plane[:NARROW_FACE_VERTICES:7], 12, size)
+        pixels = plane @ frame[:, :2].T + frame[:, 2]
+        axis = viewing_axis(frame, size, 1000.0, np.zeros(2))
+        to_pixels = Projection(rotation, translation, 1000.0, frame)
+
+        face_index, bary, zbuffer = rasterize(pixels, camera[:, 2], model.faces, size, size)
+        drawn = face_index >= 0
+        part = np.where(drawn, model.part[face_index], -1)
+        normals = vertex_normals(vertices, model.faces) @ rotation.T.astype(np.float32)
+        channels = np.c_[model.neutral, camera, normals, self.region, self.occlusion]
+        maps = interpolate(channels, model.faces, face_index, bary)
+        coordinate, position = maps[..., :3], maps[..., 3:6]
+        texel = interpolate(self.texel, model.corner_uv, face_index, bary)
+        region = drawn & (maps[..., 9] > 0.5)
+
+        height = self._relief_map(relief, texel, coordinate, part)
+        normal = bump(
+            maps[..., 6:9] / np.maximum(np.linalg.norm(maps[..., 6:9], axis=-1, keepdims=True), 1e-6),
+            position,
+            height,
+        )
+        colour, gloss, hair_paint = self._colours(rng, albedo, texel, coordinate, part)
+        region &= ~hair_paint
+
+        light = random_light(rng, self.lights)
+        world = np.array([1, -1, -1], np.float32)
+        inside = np.nonzero(drawn)
+        points = position[inside]
+        seen = visible_from(
+            (camera * world).astype(np.float64),
+            model.faces,
+            light.lamp.astype(np.float64),
+            points * world,
+            3.0,
+        )
+        shadow = np.ones((size, size), np.float32)
+        shadow[inside] = seen
+        shadow = np.asarray(cv2.GaussianBlur(shadow, (0, 0), rng.uniform(1.0, 4.0) * size / FULL), np.float32)
+        view = -points * world
+        view /= np.linalg.norm(view, axis=1, keepdims=True)
+        radiance = np.zeros((size, size, 3), np.float32)
+        radiance[inside] = shade(
+            colour[inside],
+            normal[inside] * world,
+            view,
+            self._occlusion(maps[..., 10], coordinate, part)[inside],
+            shadow[inside],
+            gloss[inside] * np.float32(rng.uniform(0.2, 2.2)),
+            light,
+        )
+        level = np.median(radiance[region].mean(-1)) if region.any() else 0.3
+        exposure = np.float32(rng.uniform(0.12, 0.5) / max(float(level), 1e-3))
+        image = np.clip(radiance * exposure, 0, 1) ** np.float32(1 / 2.2) * 255
+
+        behind = background(rng, self.pool.crops, size)
+        cover = cv2.GaussianBlur(drawn.astype(np.float32), (0, 0), 0.7)[..., None] * drawn[..., None]
+        image = image * cover + behind * (1 - cover)
+        if rng.random() < 0.55:
+            hair = self._hair(rng, rotation, translation, to_pixels, zbuffer, image, light)
+            region &= ~hair
+        landmarks = vertices[model.landmark_vertices]
+        if rng.random() < 0.22:
+            glasses(rng, image, region, landmarks, to_pixels)
+        while rng.random() < 0.22:
+            skin = image[region].mean(0) if region.any() else np.array([190.0, 150, 130])
+            occluder(rng, image, region, self.pool.crops, skin * rng.uniform(0.7, 1.2))
+
+        coarse, known = pack_coarse(coordinate, (translation - position) @ axis, region)
+        footprint = size / COARSE / to_pixels.pixels_per_mm
+        return Sample(
+            np.clip(image, 0, 255).astype(np.uint8),
+            pack_region(region),
+            coarse,
+            known,
+            (height * region).astype(np.float32) if size == FULL else None,
+            float(footprint),
+            1.0,
+        )
+
+    def _pose(self, rng: np.random.Generator) -> Float[np.ndarray, "3 3"]:
+        yaw = rng.uniform(-90, 90) if rng.random() < 0.3 else np.clip(rng.normal(0, 28), -90, 90)
+        pitch = np.clip(rng.normal(0, 13), -40, 40)
+        return euler(*np.deg2rad([yaw, pitch]))
+
+    def _albedo(self, rng: np.random.Generator) -> UInt8[np.ndarray, "t t 3"]:
+        """One person's skin, or two people's mixed, with another exposure and tone."""
+        albedo = self.pool.albedos[rng.choice(self.donors)].astype(np.float32)
+        if rng.random() < 0.3:
+            albedo = albedo * 0.5 + self.pool.albedos[rng.choice(self.donors)] * np.float32(0.5)
+        gain = np.float32(np.exp(rng.normal(0, 0.25))) * (1 + rng.normal(0, 0.04, 3)).astype(np.float32)
+        return np.clip(albedo * gain, 0, 250).astype(np.uint8)
+
+    def _relief_map(
+        self,
+        relief: Float[np.ndarray, "t t"],
+        texel: Float[np.ndarray, "s s 2"],
+        coordinate: Float[np.ndarray, "s s 3"],
+        part: np.ndarray,
+    ) -> Float[np.ndarray, "s s"]:
+        """Relief at each pixel; none on eyes, teeth, or where skin ends, little on the lips."""
+        height = cv2.remap(relief, texel, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
+        x, y, z = coordinate[..., 0], coordinate[..., 1], coordinate[..., 2]
+        lips = np.exp(-((x / 26) ** 2) - ((y + 71) / 10) ** 2)
+        eyes = np.exp(-(((np.abs(x) - 31) / 17) ** 2) - ((y + 1) / 8) ** 2)
+        front = np.clip((z + 5) / 25, 0, 1) * np.clip((y + 125) / 15, 0, 1)
+        return (height * (part == FACE) * (1 - 0.7 * lips) * (1 - 0.8 * eyes) * front).astype(np.float32)
+
+    def _occlusion(
+        self, occlusion: Float[np.ndarray, "s s"], coordinate: Float[np.ndarray, "s s 3"], part: np.ndarray
+    ) -> Float[np.ndarray, "s s"]:
+        """Ambient occlusion, with the mouth darkening inwards and the eyes shaded by their lids."""
+        out = 0.25 + 0.75 * occlusion
+        mouth = (part == GUMS) | (part == TEETH)
+        out = np.where(mouth, np.clip((coordinate[..., 2] - 25) / 50, 0.03, 0.75), out)
+        eye = (part >= SCLERA_LEFT) & (part < LACRIMAL)
+        return np.where(eye, np.clip(0.75 - coordinate[..., 1] / 22, 0.35, 0.85), out).astype(np.float32)
+
+    def _colours(
+        self,
+        rng: np.random.Generator,
+        albedo: UInt8[np.ndarray, "t t 3"],
+        texel: Float[np.ndarray, "s s 2"],
+        coordinate: Float[np.ndarray, "s s 3"],
+        part: np.ndarray,
+    ) -> tuple[Float[np.ndarray, "s s 3"], Float[np.ndarray, "s s"], Bool[np.ndarray, "s s"]]:
+        """Linear albedo, gloss, and where painted hair covers the skin."""
+        skin = cv2.remap(albedo, texel, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
+        colour = (skin.astype(np.float32) / 255) ** 2.2
+        gloss = np.ones(part.shape, np.float32)
+        x, y, z = coordinate[..., 0], coordinate[..., 1], coordinate[..., 2]
+        hair_colour = _hair_colour(rng)
+        fibre = cv2.resize(rng.random((256, 64), np.float32), (256, 256), interpolation=cv2.INTER_LINEAR)
+        strands = cv2.remap(
+            fibre, (x * 4 + 256).astype(np.float32) % 256, (z * 1.2 + y * 0.5 + 256) % 256, cv2.INTER_LINEAR
+        )
+        painted = np.zeros(part.shape, bool)
+        if rng.random() < 0.8:
+            line = rng.uniform(48, 85) + 8 * np.sin(x / rng.uniform(12, 30)) + 14 * (strands - 0.5)
+            temple = rng.uniform(5, 30)
+            behind = (z < temple + 10 * (strands - 0.5)) & (y > rng.uniform(-5, 15)) & (np.abs(x) < 84)
+            painted = ((y > line) | behind) & (part == FACE)
+        below = (
+            np.clip((-y - 118) / 14, 0, 1)[..., None] * (part == FACE)[..., None]
+        )  # collars and shadows get lifted too
+        bare = np.median(colour[part == FACE].reshape(-1, 3), 0) if (part == FACE).any() else hair_colour
+        colour += (bare * np.float32(rng.uniform(0.75, 1.0)) - colour) * below
+        nape = (part == BACK) & (y < rng.uniform(-70, -20))
+        colour[nape] = bare
+        scalp = painted | ((part == BACK) & ~nape)
+        tone = hair_colour if painted.any() or rng.random() < 0.5 else bare
+        colour[scalp] = tone * (0.5 + strands[scalp, None])
+        cloth = (part >= 0) & (y < -165 + 0.15 * np.abs(x)) & ((part == BACK) | (part == FACE))
+        colour[cloth] = rng.uniform(0.01, 0.7, 3).astype(np.float32)
+        colour[part == GUMS] = np.array([0.35, 0.09, 0.08], np.float32) * np.float32(rng.uniform(0.6, 1.2))
+        colour[part == TEETH] = np.array([0.68, 0.6, 0.5], np.float32) * np.float32(rng.uniform(0.7, 1.1))
+        eyes = (part >= SCLERA_LEFT) & (part < LACRIMAL)
+        if eyes.any():
+            colour[eyes] = _eye_colour(rng, coordinate[eyes])
+            gloss[eyes] = 4.0
+        return colour, gloss, painted
+
+    def _hair(
+        self,
+        rng: np.random.Generator,
+        rotation: Float[np.ndarray, "3 3"],
+        translation: Float[np.ndarray, "3"],
+        to_pixels: Projection,
+        zbuffer: Float[np.ndarray, "s s"],
+        image: Float[np.ndarray, "s s 3"],
+        light: Light,
+    ) -> Bool[np.ndarray, "s s"]:
+        """Hair cards over the image, in place; returns where they are."""
+        style = self.styles[rng.integers(len(self.styles))]
+        local = style.vertices * rng.uniform(0.97, 1.08, 3) + [0, rng.normal(0, 4), rng.normal(0, 5)]
+        if rng.random() < 0.5:
+            local = local * [-1, 1, 1]
+        camera = local @ rotation.T + translation
+        outward = camera - translation
+        outward /= np.linalg.norm(outward, axis=1, keepdims=True)
+        world = outward * [1, -1, -1]
+        lit = 0.5 + 0.5 * np.clip(world @ light.lamp, 0, 1) + 0.25 * world[:, 1]
+        colour, cover = draw_hair(style, to_pixels(local), camera[:, 2], lit, zbuffer)
+        tint = np.clip(_hair_colour(rng) ** (1 / 2.2) * 2.2, 0, 1.8)
+        grey = colour.mean(-1, keepdims=True)
+        colour = grey * 0.8 * tint + colour * 0.2
+        soft = cv2.GaussianBlur(cover.astype(np.float32), (0, 0), 0.8)[..., None]
+        filled = cv2.GaussianBlur(colour, (0, 0), 0.8) / np.maximum(soft, 1e-3)
+        image += (np.where(cover[..., None], colour, filled) - image) * soft
+        return cover
+
+
+def _hair_colour(rng: np.random.Generator) -> Float[np.ndarray, "3"]:
+    tones = np.array(
+        [
+            [0.012, 0.009, 0.008],
+            [0.05, 0.028, 0.016],
+            [0.16, 0.09, 0.045],
+            [0.4, 0.29, 0.16],
+            [0.4, 0.4, 0.41],
+            [0.2, 0.05, 0.02],
+        ]
+    )
+    pick = tones[rng.choice(len(tones), p=[0.35, 0.25, 0.12, 0.12, 0.11, 0.05])]
+    return (pick * rng.uniform(0.6, 1.4) * (1 + rng.normal(0, 0.05, 3))).astype(np.float32)
+
+
+def _eye_colour(rng: np.random.Generator, coordinate: Float[np.ndarray, "p 3"]) -> Float[np.ndarray, "p 3"]:
+    """Sclera, iris with a dark limbus, pupil, from where on the eyeball a point sits in the mean head."""
+    centre = EYE_CENTRES[(coordinate[:, 0] < 0).astype(int)]
+    ray = coordinate - centre
+    angle = np.arctan2(np.hypot(ray[:, 0], ray[:, 1]), ray[:, 2])
+    around = np.arctan2(ray[:, 1], ray[:, 0])
+    irises = np.array(
+        [[0.08, 0.04, 0.02], [0.03, 0.015, 0.01], [0.12, 0.2, 0.3], [0.12, 0.17, 0.08], [0.2, 0.13, 0.06]]
+    )
+    iris = irises[rng.choice(len(irises), p=[0.35, 0.3, 0.15, 0.1, 0.1])] * rng.uniform(0.7, 1.4)
+    fibres = 0.75 + 0.25 * np.sin(around * rng.integers(18, 40) + rng.uniform(0, 6))
+    out = np.tile(np.array([0.72, 0.66, 0.63]) * rng.uniform(0.7, 1.1), (len(ray), 1))
+    out[angle < IRIS_ANGLE] = (iris * fibres[:, None])[angle < IRIS_ANGLE]
+    edge = np.exp(-(((angle - IRIS_ANGLE) / 0.035) ** 2))[:, None]
+    out *= 1 - 0.7 * edge
+    pupil = PUPIL_ANGLE * rng.uniform(0.7, 1.5)
+    out *= np.clip((angle - pupil) / 0.03, 0.03, 1)[:, None]
+    return out.astype(np.float32)

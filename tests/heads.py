@@ -1,0 +1,132 @@
+"""The head model of the training data, posed and rendered exactly; a pool of people that never were."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from facecli.camera import Camera, Pose, rotation_from_angles
+from facecli.crop import CROP, Crop, crop_from_square
+from facecli.runtime import Maps
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+ASSETS = SHARED / "assets"
+needs_assets = pytest.mark.skipif(
+    not (ASSETS / "head_model").is_dir(), reason=f"needs the licensed training data in {ASSETS}"
+)
+needs_evaluation = pytest.mark.skipif(
+    not (SHARED / "eval").is_dir(), reason=f"needs the evaluation data in {SHARED / 'eval'}"
+)
+
+
+@lru_cache(maxsize=1)
+def head_model():
+    from facecli.train.headmodel import HeadModel
+
+    return HeadModel.load(ASSETS / "head_model")
+
+
+def random_head(seed):
+    """Vertices (mm, head frame) of one random person with a random expression."""
+    from facecli.train.sample import random_expression
+
+    model, rng = head_model(), np.random.default_rng(seed)
+    return model.vertices(
+        rng.normal(0, 1, len(model.identity)), random_expression(rng, model.expression_names)
+    )
+
+
+def sample(size=256, detail=False):
+    """Random labels: anything that is moved wrongly shows."""
+    rng = np.random.default_rng(0)
+    from facecli.train.sample import Sample
+
+    return Sample(
+        rng.integers(0, 256, (size, size, 3), np.uint8),
+        rng.integers(0, 256, (256, 256), np.uint8),
+        rng.normal(size=(128, 128, 4)).astype(np.float32),
+        rng.integers(0, 2, (128, 128)).astype(np.float32),
+        rng.normal(size=(512, 512)).astype(np.float32) if detail else None,
+        0.7,
+        1.0,
+    )
+
+
+@dataclass(frozen=True)
+class View:
+    """A head before a camera of 1500 px focal, off the middle of a photo of 1200 x 900, in a tight crop."""
+
+    vertices: np.ndarray  # mm, head frame
+    pose: Pose
+    camera: Camera
+    crop: Crop
+
+    def placed(self):
+        """Vertices in the camera frame, mm."""
+        return self.pose.to_camera(self.vertices.astype(np.float64))
+
+    def draw(self, size, faces=None):
+        """Face index, barycentric coordinates and z (mm) at each pixel of the crop at size x size."""
+        from facecli.train.raster import rasterize
+
+        placed = self.placed()
+        pixels = (self.crop.to_crop(self.camera.project(placed)) + 0.5) * size / CROP - 0.5
+        index, bary, inverse = rasterize(
+            pixels, placed[:, 2], head_model().faces if faces is None else faces, size, size
+        )
+        return index, bary, np.where(inverse > 0, 1 / np.maximum(inverse, 1e-12), np.nan)
+
+    def maps(self):
+        """What a perfect network would answer, made the way that training labels are made."""
+        from facecli.train.lift import region_vertices
+        from facecli.train.raster import interpolate
+        from facecli.train.sample import UNIT, pack_coarse
+
+        model = head_model()
+        faces = model.faces
+        index, bary, _ = self.draw(512)
+        inside = region_vertices(model).astype(np.float32)[:, None]
+        region = (index >= 0) & (interpolate(inside, faces, index, bary)[..., 0] > 0.5)
+        coordinate = interpolate(model.neutral, faces, index, bary)
+        axis = self.camera.rays(self.crop.to_photo(np.full((1, 2), (CROP - 1) / 2)))[0]
+        places = interpolate(self.placed(), faces, index, bary)
+        depth = ((self.pose.translation - places) @ (axis / np.linalg.norm(axis))).astype(np.float32)
+        coarse, _ = pack_coarse(coordinate, depth, region)
+        coarse = coarse * np.float32(UNIT)
+        return Maps(
+            region=region.reshape(CROP, 2, CROP, 2).mean((1, 3)).astype(np.float32),
+            coordinate=np.ascontiguousarray(coarse[..., :3]),
+            depth=np.ascontiguousarray(coarse[..., 3]),
+            sigma=np.ones((128, 128), np.float32),
+            detail=np.zeros((512, 512), np.float32),
+        )
+
+
+def view(vertices, yaw=0.0, pitch=0.0, roll=0.0, distance=600.0):
+    """The framing that the pipeline gives: 1.45 times the box of the face, upright."""
+    from facecli.train.lift import face_box_points
+
+    camera = Camera(1500.0, 599.5, 449.5, "default")
+    pose = Pose(
+        rotation_from_angles(yaw, pitch, roll), np.array([0.06 * distance, -0.04 * distance, distance])
+    )
+    pixels = camera.project(pose.to_camera(face_box_points(head_model(), vertices).astype(np.float64)))
+    low, high = pixels.min(0), pixels.max(0)
+    crop = crop_from_square((low + high) / 2, 1.45 * float((high - low).max()), float(np.radians(roll)))
+    return View(vertices, pose, camera, crop)
+
+
+def reconstructor(detail=False):
+    """The pipeline without weights: only what assembly needs."""
+    from facecli.pipeline import Reconstructor
+    from facecli.weights import Template
+
+    model = head_model()
+    made = Reconstructor.__new__(Reconstructor)
+    made.template = Template(
+        model.neutral[model.landmark_vertices].astype(np.float64), model.neutral[:6706:7].astype(np.float64)
+    )
+    made.model, made.focal, made.detail = None, None, detail
+    return made

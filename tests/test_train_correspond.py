@@ -1,0 +1,74 @@
+"""MediaPipe's points on the head model: on its surface, symmetric, and where the iBUG landmarks are."""
+
+from functools import lru_cache
+
+import numpy as np
+from heads import ASSETS, head_model, needs_assets
+
+from facecli.train.correspond import (
+    FACE_OVAL,
+    LOWER_LIP,
+    MEDIAPIPE_68,
+    UPPER_LIP,
+    canonical_points,
+    move,
+    register,
+)
+from facecli.train.headmodel import FACE_VERTICES
+
+pytestmark = needs_assets
+
+
+@lru_cache(maxsize=1)
+def attached():
+    return register(head_model(), canonical_points(ASSETS / "landmarks" / "canonical_face_model.obj"))
+
+
+def places(attachment):
+    triples, bary = attachment
+    return (head_model().neutral[triples] * bary[..., None]).sum(1)
+
+
+def test_every_point_is_on_a_triangle_of_the_skin():
+    triples, bary = attached()
+    assert triples.shape == bary.shape == (468, 3)
+    assert triples.max() < FACE_VERTICES
+    assert bary.min() > -1e-5
+    np.testing.assert_allclose(bary.sum(1), 1, atol=1e-5)
+    edges = {tuple(sorted(face)) for face in head_model().faces.tolist()}
+    assert all(tuple(sorted(triple)) in edges for triple in triples.tolist())
+
+
+def test_the_points_are_symmetric():
+    points = places(attached())
+    canonical = canonical_points(ASSETS / "landmarks" / "canonical_face_model.obj")
+    twin = ((canonical[:, None] * [-1, 1, 1] - canonical[None]) ** 2).sum(-1).argmin(1)
+    off = np.linalg.norm(points * [-1, 1, 1] - points[twin], axis=1)
+    assert np.median(off) < 0.5
+    assert off.max() < 4
+
+
+def test_the_points_are_where_the_landmarks_are():
+    model = head_model()
+    truth = model.neutral[model.landmark_vertices][17:]
+    off = np.linalg.norm(places(attached())[MEDIAPIPE_68][17:] - truth, axis=1)
+    assert np.median(off) < 2.5
+    assert off.max() < 8
+
+
+def test_lips_keep_their_side():
+    points = places(attached())
+    middle_up, middle_down = points[13], points[14]  # inner lips, middle
+    assert middle_up[1] >= middle_down[1]
+    assert not set(UPPER_LIP) & set(LOWER_LIP)
+    assert len(set(FACE_OVAL)) == 36
+
+
+def test_moving_slides_both_sides_alike():
+    shift = np.zeros((468, 2))
+    shift[33] = [1.0, 2.0]  # outer corner of the right eye: to the image's right and down
+    before, after = places(attached()), places(move(head_model(), attached(), shift))
+    right, left = (after - before)[33], (after - before)[263]
+    np.testing.assert_allclose(right * [-1, 1, 1], left, atol=0.4)  # the surface is not exactly symmetric
+    assert right[0] > 0.2
+    assert right[1] < -0.4

@@ -1,0 +1,174 @@
+"""Training on a handful of samples: steps, stops, goes on, and forgets nothing."""
+
+import csv
+import json
+from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from heads import sample
+from safetensors import safe_open
+
+from facecli.model import FaceNetwork, ModelConfig
+from facecli.train import loader, loop
+from facecli.train.losses import WEIGHTS
+from facecli.train.shards import pack
+
+SMALL = ModelConfig(widths=(8, 8, 12, 12, 16), depths=(1, 1, 1, 1), pyramid=8, head=8)
+RECIPE = loop.Recipe(seconds=1000, batch_size=4, warmup_steps=3, small_share=0.0, seed=5)
+
+
+class Clock:
+    """Time passes with every batch, and only then."""
+
+    def __init__(self, monkeypatch, tick=1.0):
+        self.now = 0.0
+        self.tick = tick
+        monkeypatch.setattr(loop, "time", self)
+        monkeypatch.setattr(loop, "batches", self.batches)
+
+    def monotonic(self):
+        return self.now
+
+    def batches(self, *arguments, **options):
+        for batch in loader.batches(*arguments, **{**options, "workers": 0}):
+            self.now += self.tick
+            yield batch
+
+
+@pytest.fixture
+def shards(tmp_path):
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    face = np.zeros((256, 256), np.uint8)
+    face[60:200, 60:200] = 255
+    for number in range(2):
+        made = []
+        for k in range(4):
+            base = sample(512, True) if k == 0 else sample()
+            coarse = rng.normal(0, 0.3, (128, 128, 4)).astype(np.float32)
+            made.append(replace(base, coarse=coarse, region=face))
+        (folder / f"{number:06d}.npz").write_bytes(pack(made))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """No worker process, hardly any shuffling, and a clock of our own."""
+    monkeypatch.setattr(loader, "OPEN_SHARDS", 1)
+    Clock(monkeypatch)
+
+
+def steps(count):
+    """`stop_after` that allows so many steps."""
+    return count - 0.5
+
+
+def contents(folder):
+    with safe_open(folder / "checkpoint.safetensors", "pt") as file:
+        return {key: file.get_tensor(key) for key in file.keys()}, file.metadata()
+
+
+def run(shards, folder, count, recipe=RECIPE):
+    loop.train(shards, folder, recipe, SMALL, stop_after=steps(count))
+    tensors, metadata = contents(folder)
+    return tensors, json.loads(metadata["progress"])
+
+
+def test_training_stops_and_goes_on(shards, tmp_path):
+    first, progress = run(shards, tmp_path / "run", 2)
+    assert (progress["step"], progress["samples"]) == (2, 8)
+    second, further = run(shards, tmp_path / "run", 3)
+    assert (further["step"], further["samples"]) == (5, 20)
+    assert further["seconds"] > progress["seconds"]
+    step = [key for key in first if key.startswith("optimiser.") and key.endswith(".step")]
+    assert step
+    assert all(first[key] == 2 and second[key] == 5 for key in step)
+    changed = [
+        key for key in first if key.startswith("network.") and not torch.equal(first[key], second[key])
+    ]
+    assert len(changed) > 0.9 * sum(key.startswith("network.") for key in first)
+
+
+def test_a_run_of_no_steps_changes_nothing(shards, tmp_path):
+    before, progress = run(shards, tmp_path / "run", 2)
+    after, again = run(shards, tmp_path / "run", 0)
+    assert progress == again
+    assert before.keys() == after.keys()
+    for key in before:
+        assert torch.equal(before[key], after[key]), key
+
+
+def test_every_optimiser_state_comes_back(shards, tmp_path):
+    tensors, _ = run(shards, tmp_path / "run", 2)
+    network = FaceNetwork(SMALL)
+    average = {name: torch.zeros_like(tensor) for name, tensor in network.state_dict().items()}
+    optimiser = torch.optim.AdamW(network.parameters())
+    progress = loop.load(tmp_path / "run" / "checkpoint.safetensors", network, average, optimiser)
+    assert progress.step == 2
+    for name, parameter in network.named_parameters():
+        assert torch.equal(parameter.detach(), tensors[f"network.{name}"])
+        assert torch.equal(average[name], tensors[f"average.{name}"])
+        state = optimiser.state[parameter]
+        assert set(state) == {"step", "exp_avg", "exp_avg_sq"}
+        for key, value in state.items():
+            assert torch.equal(value, tensors[f"optimiser.{name}.{key}"])
+
+
+def test_the_average_lags_behind_the_network(shards, tmp_path):
+    tensors, _ = run(shards, tmp_path / "run", 3)
+    name = "stem.0.weight"
+    network, average = tensors[f"network.{name}"], tensors[f"average.{name}"]
+    torch.manual_seed(RECIPE.seed)
+    start = FaceNetwork(SMALL).state_dict()[name]
+    assert 0 < (average - start).norm() < (network - start).norm()
+
+
+def test_small_crops_first(shards, tmp_path):
+    _, progress = run(shards, tmp_path / "run", 2, replace(RECIPE, small_share=1.0))
+    assert progress["step"] == 2
+
+
+def test_the_log_has_every_term(shards, tmp_path, monkeypatch, capsys):
+    Clock(monkeypatch, 20.0)
+    loop.train(shards, tmp_path / "run", replace(RECIPE, seconds=70.0), SMALL)
+    with (tmp_path / "run" / "log.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows
+    assert {"step", "samples", "seconds", "rate", "total", *WEIGHTS} <= set(rows[0])
+    assert all(np.isfinite(float(value)) for row in rows for value in row.values())
+    assert "total" in capsys.readouterr().err
+
+
+def test_the_rate_warms_up_and_falls():
+    rate = partial(loop.learning_rate, RECIPE)
+    progress = [
+        loop.Progress(step=step, seconds=seconds) for step, seconds in ((0, 0), (2, 0), (99, 500), (99, 1e6))
+    ]
+    first, warm, half, end = map(rate, progress)
+    assert first == pytest.approx(RECIPE.learning_rate / 3)
+    assert warm == pytest.approx(RECIPE.learning_rate)
+    assert half == pytest.approx(RECIPE.learning_rate / 2)
+    assert end == pytest.approx(RECIPE.learning_rate / 100)
+
+
+def test_batches_put_detail_into_rows_of_its_own():
+    made = [sample(), sample(512, True), sample(), sample(512, True)]
+    batch = loader.collate(made)
+    assert batch["image"].shape == (4, 256, 256, 3)
+    assert batch["sharp"].shape == (2, 512, 512, 3)
+    assert batch["rows"].tolist() == [1, 3]
+    np.testing.assert_array_equal(batch["detail"][1, 0], made[3].detail)
+    np.testing.assert_array_equal(batch["coarse"][2].permute(1, 2, 0), made[2].coarse)
+    assert SimpleNamespace(**batch).known.shape == (4, 1, 128, 128)
+
+
+def test_the_stream_is_the_same_for_the_same_seed(shards):
+    streams = [iter(loader.Stream(shards, seed)) for seed in (1, 1, 2)]
+    first, second, other = ([next(stream).image for _ in range(5)] for stream in streams)
+    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+    assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))

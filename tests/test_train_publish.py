@@ -1,0 +1,99 @@
+"""From a checkpoint to weights that both runtimes read alike."""
+
+import json
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+import torch
+from heads import ASSETS, needs_assets
+from safetensors.numpy import load as load_tensors
+from safetensors.torch import save_file
+
+from facecli.complete import load_face_model
+from facecli.errors import WeightsError
+from facecli.model import FaceNetwork, ModelConfig
+from facecli.runtime import Network
+from facecli.train import publish as module
+from facecli.weights import load_template, load_weights
+
+SMALL = ModelConfig(widths=(8, 8, 12, 12, 16), depths=(1, 1, 1, 1), pyramid=8, head=8)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    torch.manual_seed(3)
+    network = FaceNetwork(SMALL)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    path = tmp_path_factory.mktemp("checkpoint") / "checkpoint.safetensors"
+    tensors = {f"average.{name}": tensor for name, tensor in network.state_dict().items()}
+    metadata = {"config": json.dumps(asdict(SMALL)), "recipe": "{}", "progress": '{"samples": 7}'}
+    save_file(tensors, path, metadata)
+    return path
+
+
+@pytest.fixture(scope="module")
+def published(checkpoint, tmp_path_factory):
+    if not (ASSETS / "head_model").is_dir():
+        pytest.skip(f"needs the licensed training data in {ASSETS}")
+    folder = tmp_path_factory.mktemp("weights")
+    (folder / "detector.onnx").write_bytes(b"not read here")
+    difference = module.publish(checkpoint, ASSETS, folder, "1.2.3", "2026-01-01", {"command": "train"})
+    return folder, difference
+
+
+@needs_assets
+def test_published_weights_load_and_agree_between_runtimes(published, checkpoint):
+    folder, difference = published
+    assert difference < 1e-4
+    weights = load_weights(folder)
+    assert weights.manifest.version == "1.2.3"
+    assert weights.manifest.training["progress"] == {"samples": 7}
+    assert load_template(weights).landmarks.shape == (68, 3)
+    assert load_face_model(weights).inside.sum() > 10_000
+    crops = np.random.default_rng(0).integers(0, 256, (2, 512, 512, 3)).astype(np.uint8)
+    maps = Network(weights, device="cpu", threads=1).run(crops)
+    network, _, _ = module.averaged(checkpoint)
+    halves = {name: tensor.half().float() for name, tensor in network.state_dict().items()}
+    network.load_state_dict(halves)
+    with torch.inference_mode():
+        image = torch.from_numpy(crops.transpose(0, 3, 1, 2).copy()).float() / 255
+        wanted = network(image)
+    for i in range(2):
+        np.testing.assert_allclose(maps[i].depth / 100, wanted.depth[i, 0], atol=1e-3)
+        np.testing.assert_allclose(maps[i].detail, wanted.detail[i, 0], atol=1e-3)
+        np.testing.assert_allclose(maps[i].region, wanted.region[i, 0].sigmoid(), atol=1e-3)
+
+
+@needs_assets
+def test_numbers_are_stored_once_and_in_half_precision(published):
+    folder, _ = published
+    tensors = load_tensors((folder / "network.safetensors").read_bytes())
+    assert {str(tensor.dtype) for tensor in tensors.values()} == {"float16"}
+    assert (folder / "network.onnx").stat().st_size < 100_000
+
+
+@needs_assets
+def test_a_flipped_bit_in_the_numbers_is_found_before_the_graph_runs(published, tmp_path):
+    folder, _ = published
+    for path in folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    data = bytearray((tmp_path / "network.safetensors").read_bytes())
+    data[-1] ^= 1
+    (tmp_path / "network.safetensors").write_bytes(bytes(data))
+    with pytest.raises(WeightsError, match="expected sha256"):
+        Network(load_weights(tmp_path), device="cpu")
+
+
+def test_equal_parameters_do_not_get_lost_in_the_export():
+    graph = module.to_onnx(SMALL)
+    names = set(FaceNetwork(SMALL).state_dict())
+    assert all(f"{name}.half".encode() in graph for name in names)
+
+
+def test_a_difference_between_the_runtimes_is_refused(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "parity", lambda *_: 0.5)
+    with pytest.raises(RuntimeError, match="differ"):
+        module.publish(checkpoint, ASSETS, tmp_path, "1", "today", {})
+    assert not (tmp_path / "manifest.json").exists()

@@ -1,0 +1,87 @@
+"""Light: spherical harmonics, shadow, occlusion and relief on surfaces with known answers."""
+
+import numpy as np
+import pytest
+import trimesh
+
+from facecli.train.lift import spherical_harmonics
+from facecli.train.light import COSINE_LOBE, basis, directions_of_map
+from facecli.train.shade import ambient_occlusion, bump, visible_from
+
+
+def sphere(radius=80.0):
+    made = trimesh.creation.icosphere(4, radius)
+    return made.vertices.astype(np.float64), np.asarray(made.faces, np.int32)
+
+
+def test_the_basis_is_orthonormal():
+    directions, solid = directions_of_map()
+    products = np.einsum("hwi,hwj,hw->ij", basis(directions), basis(directions), solid)
+    np.testing.assert_allclose(products, np.eye(9), atol=2e-3)
+    np.testing.assert_allclose(solid.sum(), 4 * np.pi, rtol=1e-3)
+
+
+def test_a_sky_of_one_gives_an_irradiance_of_pi():
+    directions, solid = directions_of_map()
+    coefficients = np.einsum("hwk,hw->k", basis(directions), solid) * COSINE_LOBE
+    normals = np.eye(3)
+    np.testing.assert_allclose(basis(normals) @ coefficients, np.pi, rtol=2e-3)
+
+
+def test_lifting_and_shading_span_the_same_functions():
+    rng = np.random.default_rng(0)
+    normals = rng.normal(size=(200, 3))
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    ours = spherical_harmonics(normals)
+    fitted = basis(normals) @ np.linalg.lstsq(basis(normals), ours, rcond=None)[0]
+    np.testing.assert_allclose(fitted, ours, atol=1e-4)
+
+
+@pytest.mark.parametrize("direction", [[0.0, 0, 1], [0, 1, 0], [0.6, -0.64, 0.48]])
+def test_the_lit_half_of_a_sphere_sees_the_lamp(direction):
+    vertices, faces = sphere()
+    direction = np.array(direction, float)
+    seen = visible_from(vertices, faces, direction, vertices, 2.0)
+    height = vertices @ direction
+    assert (seen[height > 20] == 1).all()
+    assert (seen[height < -20] == 0).all()
+
+
+def test_something_in_front_casts_a_shadow():
+    vertices, faces = sphere(20.0)
+    lamp, points = (
+        np.array([0.0, 0, 1]),
+        np.array([[0.0, 0, -60], [15.0, 0, -60], [28.0, 0, -60], [0.0, 0, 60]]),
+    )
+    both = np.r_[vertices, vertices + np.array([60.0, 0, 0])]
+    seen = visible_from(both, np.r_[faces, faces + len(vertices)], lamp, points, 1.0)
+    assert seen.tolist() == [0.0, 0.0, 1.0, 1.0]
+
+
+def test_nothing_shades_a_sphere_from_the_sky():
+    vertices, faces = sphere()
+    open_sky = ambient_occlusion(vertices, vertices / 80.0, faces)
+    assert open_sky.min() > 0.9
+    assert open_sky.max() <= 1.0
+
+
+def test_a_ball_next_to_a_sphere_darkens_the_side_it_is_on():
+    vertices, faces = sphere()
+    both = np.r_[vertices, vertices + np.array([170.0, 0, 0])]
+    occlusion = ambient_occlusion(
+        both, np.r_[vertices, vertices] / 80.0, np.r_[faces, faces + len(vertices)]
+    )[: len(vertices)]
+    towards = vertices[:, 0] / 80.0
+    assert occlusion[towards > 0.9].mean() < 0.7
+    assert occlusion[towards < -0.2].min() > 0.9
+
+
+def test_relief_tilts_the_normal_by_its_slope():
+    step, slope = 0.5, 0.2  # mm per pixel; mm of height per mm to the right
+    x, y = np.meshgrid(np.arange(32) * step, np.arange(32) * step)
+    positions = np.dstack([x, y, np.full_like(x, 500.0)]).astype(np.float32)
+    normals = np.zeros_like(positions)
+    normals[..., 2] = -1  # towards the camera
+    tilted = bump(normals, positions, (slope * x).astype(np.float32))[16, 16]
+    np.testing.assert_allclose(tilted, np.array([-slope, 0, -1]) / np.hypot(slope, 1), atol=1e-4)
+    np.testing.assert_allclose(bump(normals, positions, np.zeros((32, 32), np.float32)), normals, atol=1e-6)

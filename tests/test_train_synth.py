@@ -1,0 +1,158 @@
+"""One synthetic sample: its labels are the geometry that was drawn."""
+
+from functools import lru_cache
+
+import numpy as np
+import pytest
+import trimesh
+from heads import head_model, needs_assets
+
+from facecli.train import synth
+from facecli.train.fit import Fits
+from facecli.train.hair import Hair
+from facecli.train.lift import TEXTURE
+from facecli.train.light import HEIGHT, WIDTH, Light
+from facecli.train.pool import Pool
+from facecli.train.sample import UNIT
+from facecli.train.synth import Synthesizer
+
+pytestmark = needs_assets
+
+
+def people(count=3):
+    """A pool of nobody: random skins before random backgrounds."""
+    rng = np.random.default_rng(0)
+    fits = Fits(
+        [f"london/{k}" for k in range(count)],
+        np.full((count, 2), 64.0),
+        np.zeros((count, 100)),
+        np.zeros((count, 53)),
+        np.repeat(np.diag([1.0, -1, -1])[None], count, 0),
+        np.tile([0.0, 0, 800], (count, 1)),
+        np.full(count, 140.0),
+        np.zeros(count),
+    )
+    return Pool(
+        fits,
+        np.zeros((count, 2, 3)),
+        np.zeros((count, 9, 3)),
+        np.ones(count),
+        rng.integers(0, 256, (count, 64, 64, 3), np.uint8),
+        np.full((count, 64, 64), 255, np.uint8),
+        rng.integers(90, 200, (count, TEXTURE, TEXTURE, 3), np.uint8),
+    )
+
+
+@lru_cache(maxsize=1)
+def synthesizer():
+    grey = np.zeros((9, 3), np.float32)
+    grey[0] = 3.0
+    lamp = np.array([0.3, 0.5, 0.8], np.float32)
+    light = Light(
+        grey, np.ones((HEIGHT, WIDTH, 3), np.float32), lamp / np.linalg.norm(lamp), np.ones(3, np.float32)
+    )
+    corners = np.array([[-40.0, 110, -60], [40, 110, -60], [0, 60, -90]], np.float32)
+    strand = Hair(
+        corners,
+        np.array([[0, 1, 2]], np.int32),
+        np.zeros((1, 3, 2), np.float32),
+        np.full((4, 4, 4), 200, np.uint8),
+    )
+    return Synthesizer(head_model(), people(), [light], [strand])
+
+
+class Recorded(synth.Projection):
+    """Keeps the last projection, which no sample carries."""
+
+    last = None
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        Recorded.last = self
+
+
+def unprojected(frame, size, where, z):
+    """Camera-frame points at pixels (x, y) of a crop of `size` px, at depths z; focal length 1000."""
+    plane = (where - frame[:, 2]) @ np.linalg.inv(frame[:, :2]).T / 1000
+    return np.c_[plane, np.ones(len(plane))] * z[:, None]
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """What the synthesizer draws first: pixels and depths of the head's vertices."""
+    calls = []
+
+    def recorded(pixels, depth, *rest):
+        calls.append((np.array(pixels, np.float64), np.array(depth, np.float64)))
+        return rasterize(pixels, depth, *rest)
+
+    rasterize = synth.rasterize
+    monkeypatch.setattr(synth, "rasterize", recorded)
+    monkeypatch.setattr(synth, "Projection", Recorded)
+    return calls
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_known_pixels_lie_on_the_head(seed, drawn):
+    size = 256
+    made = synthesizer().sample(np.random.default_rng(seed), size)
+    assert made.known.any()
+    pixels, depth = drawn[0]
+    projection = Recorded.last
+    vertices = unprojected(projection.frame, size, pixels, depth)
+    surface = trimesh.Trimesh(vertices, head_model().faces, process=False)
+
+    inside = made.known > 0
+    inside[1:-1, 1:-1] &= inside[:-2, 1:-1] & inside[2:, 1:-1] & inside[1:-1, :-2] & inside[1:-1, 2:]
+    rows, columns = np.nonzero(inside)
+    pick = np.random.default_rng(seed).permutation(len(rows))[:300]
+    rows, columns = rows[pick], columns[pick]
+    where = (np.stack([columns, rows], 1) + 0.5) * size / 128 - 0.5
+    rays = unprojected(projection.frame, size, where, np.ones(len(where)))
+    # Depth counts along the line of sight through the crop's centre.
+    axis = unprojected(projection.frame, size, np.full((1, 2), (size - 1) / 2), np.ones(1))[0]
+    axis /= np.linalg.norm(axis)
+    away = projection.translation @ axis - made.coarse[rows, columns, 3].astype(np.float64) * UNIT
+    points = rays * (away / (rays @ axis))[:, None]
+    nearest, distance, triangle = trimesh.proximity.closest_point(surface, points)
+    # A coarse pixel is the mean of four: exact on a plane, a little inside a bend.
+    assert np.median(distance) < 0.03
+    assert np.quantile(distance, 0.9) < 0.2
+
+    corners = head_model().faces[triangle]
+    bary = trimesh.triangles.points_to_barycentric(surface.triangles[triangle], nearest)
+    template = (head_model().neutral[corners] * bary[..., None]).sum(1)
+    off = np.linalg.norm(made.coarse[rows, columns, :3] * UNIT - template, axis=1)
+    assert np.median(off) < 0.05
+    assert np.quantile(off, 0.9) < 0.4
+
+
+@pytest.mark.parametrize("seed", [11, 12])
+def test_a_sample_with_detail(seed):
+    made = synthesizer().sample(np.random.default_rng(seed), 512)
+    assert made.image.shape == (512, 512, 3)
+    assert made.image.dtype == np.uint8
+    assert made.detail.shape == (512, 512)
+    assert np.abs(made.detail).max() <= 1.5
+    region = np.repeat(np.repeat(made.region, 2, 0), 2, 1)
+    assert not made.detail[region == 0].any()
+    assert 0.1 < made.footprint < 10
+    assert made.depth_weight == 1.0
+    assert np.isfinite(made.coarse).all()
+
+
+def test_a_sample_is_made_by_its_generator_alone():
+    first, second, other = (synthesizer().sample(np.random.default_rng(seed), 256) for seed in (5, 5, 6))
+    assert first.detail is None
+    for field in ("image", "region", "coarse", "known"):
+        np.testing.assert_array_equal(getattr(first, field), getattr(second, field))
+    assert first.footprint == second.footprint
+    assert not np.array_equal(first.image, other.image)
+
+
+def test_depth_is_known_only_in_the_region():
+    for seed in range(20, 24):
+        made = synthesizer().sample(np.random.default_rng(seed), 256)
+        share = made.region.reshape(128, 2, 128, 2).mean((1, 3)) / 255
+        assert (share[made.known > 0] > 0.5).all()
+        assert set(np.unique(made.known)) <= {0.0, 1.0}
