@@ -1,0 +1,278 @@
+"""The whole method on one page: photo -> faces -> crops -> maps -> pose -> surface -> mesh, texture, landmarks."""
+
+import math
+import time
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, UInt8
+
+from facecli.camera import Camera, Pose, camera_for, fit_pose
+from facecli.complete import complete, load_face_model
+from facecli.crop import CROP, Crop, crop_from_detection, crop_from_square
+from facecli.detect import Detection, Detector
+from facecli.geometry import displace, landmarks_from_maps, normals, positions, region_mask, upsample_masked
+from facecli.images import Image
+from facecli.mesh import Mesh, grid_mesh
+from facecli.runtime import Maps, Network
+from facecli.weights import Template, Weights, load_template, load_weights
+
+INPUT = 512  # the network's crop
+COARSE = 128  # the coarse maps
+FRAMING = 1.45  # side of the crop over the longer side of the box of the whole face area, as in training
+OFF_CENTRE, OFF_SIZE, OFF_ROLL = 0.07, 0.13, math.radians(12)  # a crop worse than this is taken once more
+FAR_CENTRE, FAR_SIZE, FAR_ROLL = (
+    0.3,
+    0.6,
+    math.radians(50),
+)  # unless it is so far off that the maps must be wrong
+SMALLEST_REGION = 400  # pixels of the 256 px crop: less is no face to make a mesh of
+LARGEST_TEXTURE = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """One reconstructed face. Pixels are of the upright photo, x right, y down, centres at integers."""
+
+    detection: Detection
+    crop: Crop
+    camera: Camera
+    pose: Pose  # head frame -> camera frame
+    maps: Maps  # what the network saw in the crop
+    mesh: Mesh  # what the photo shows, one vertex per pixel; metres, head frame
+    complete: Mesh | None  # the whole face, vertex order the same for every face; metres, head frame
+    texture: UInt8[np.ndarray, "t t 3"]  # the photo's crop, where mesh.uv points
+    landmarks: Float[np.ndarray, "68 2"]  # iBUG 68 in the photo, pixels
+    landmarks_3d: Float[np.ndarray, "68 3"]  # the same, metres, head frame
+    landmarks_visible: Bool[np.ndarray, "68"]  # whether the photo shows it
+    seconds: dict[str, float] = field(default_factory=dict)  # wall time by stage
+
+
+class Reconstructor:
+    """Finds every face of a photo and makes a mesh of each. Cheap to keep, costly to make.
+
+    device: "auto", "cpu", "cuda" or "cuda:N". weights: default the packaged ones. threads: of the CPU, 0 = all.
+    focal: focal length in pixels of every photo; else EXIF, else a guess. detail: displace the mesh by the
+    third subtask's relief. whole: also make `Face.complete`.
+
+    Raises WeightsError and DeviceError.
+    """
+
+    def __init__(
+        self,
+        device: str = "auto",
+        weights: Weights | None = None,
+        threads: int = 0,
+        focal: float | None = None,
+        detail: bool = True,
+        whole: bool = True,
+    ) -> None:
+        weights = load_weights() if weights is None else weights
+        self.network = Network(weights, device, threads)
+        self.detector = Detector(weights.read("detector.onnx"), threads)
+        self.template: Template = load_template(weights)
+        self.model = load_face_model(weights) if whole else None
+        self.focal, self.detail = focal, detail
+
+    def reconstruct(self, image: Image | UInt8[np.ndarray, "h w 3"]) -> list[Face]:
+        """Every face of an upright sRGB photo, the most certain detection first; [] when there is none.
+
+        Raises DeviceError when memory runs out for even one face.
+        """
+        if not isinstance(image, Image):
+            image = Image(image)
+        clock = _Clock()
+        detections = self.detector.detect(image.pixels)
+        clock.mark("detect")
+        camera = camera_for(image.width, image.height, image.focal_35mm, self.focal)
+        crops = [crop_from_detection(detection) for detection in detections]
+        maps = self._see(image, crops)
+        clock.mark("network")
+        crops, maps = self._reframe(image, camera, crops, maps)
+        clock.mark("reframe")
+        faces = []
+        for detection, crop, seen in zip(detections, crops, maps, strict=True):
+            face = self._assemble(image, camera, detection, crop, seen, clock.shared(len(detections)))
+            if face is not None:
+                faces.append(face)
+        return faces
+
+    def _see(self, image: Image, crops: list[Crop]) -> list[Maps]:
+        if not crops:
+            return []
+        return self.network.run(np.stack([crop.warp(image.pixels, INPUT) for crop in crops]))
+
+    def _reframe(
+        self, image: Image, camera: Camera, crops: list[Crop], maps: list[Maps]
+    ) -> tuple[list[Crop], list[Maps]]:
+        """Look once more, with a better crop, at the faces that the detector framed badly."""
+        better: dict[int, Crop] = {}
+        for i, (crop, seen) in enumerate(zip(crops, maps, strict=True)):
+            placed = _place(camera, crop, seen, region_mask(seen.region))
+            if placed is not None:
+                improved = _framing(camera, placed[0], self.template.box_points)
+                if improved is not None and _is_off(crop, improved) and not _is_absurd(crop, improved):
+                    better[i] = improved
+        again = iter(self._see(image, list(better.values())))
+        for i, crop in better.items():
+            seen = next(again)
+            if region_mask(seen.region).sum() >= SMALLEST_REGION:  # never trade a face for none
+                crops[i], maps[i] = crop, seen
+        return crops, maps
+
+    def _assemble(
+        self,
+        image: Image,
+        camera: Camera,
+        detection: Detection,
+        crop: Crop,
+        maps: Maps,
+        seconds: dict[str, float],
+    ) -> Face | None:
+        clock = _Clock()
+        region = region_mask(maps.region)
+        placed = _place(camera, crop, maps, region)
+        if placed is None:
+            return None
+        pose, distance = placed
+        pixels, rays = _grid(camera, crop, CROP)
+        known = _coarse_mask(region)
+        stacked = np.dstack([maps.coordinate, maps.depth]).astype(np.float64)
+        finer = upsample_masked(stacked, known, CROP)
+        surface = positions(finer[..., 3], rays, distance)
+        landmarks, landmarks_3d, visible = landmarks_from_maps(
+            finer[region][:, :3], pixels[region], surface[region], self.template.landmarks, pose, camera
+        )
+        photographed = crop.warp(image.pixels, CROP)
+        if self.detail:
+            step = INPUT // CROP
+            relief = maps.detail.reshape(CROP, step, CROP, step).mean((1, 3))
+            surface = displace(surface, normals(surface, region), relief.astype(np.float64))
+        mesh = grid_mesh(surface, region, photographed, pose)
+        if len(mesh.faces) == 0:
+            return None
+        whole = None
+        if self.model is not None:
+            whole = complete(
+                self.model, finer[region][:, :3], pose.to_head(surface[region]), photographed[region]
+            )
+        texture = crop.warp(image.pixels, _texture_size(crop))
+        clock.mark("assemble")
+        return Face(
+            detection,
+            crop,
+            camera,
+            pose,
+            maps,
+            mesh,
+            whole,
+            texture,
+            landmarks,
+            pose.to_head(landmarks_3d) / 1000,
+            visible,
+            seconds | clock.seconds,
+        )
+
+
+class _Clock:
+    """Wall time by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def mark(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.seconds[stage] = now - self._last
+        self._last = now
+
+    def shared(self, faces: int) -> dict[str, float]:
+        """One face's share of what was done for all faces of the photo."""
+        return {stage: seconds / max(faces, 1) for stage, seconds in self.seconds.items()}
+
+
+@lru_cache(maxsize=4)
+def _pixel_grid(size: int) -> Float[np.ndarray, "n 2"]:
+    """The centres of a size x size grid over the crop, in its 256 px frame."""
+    along = (np.arange(size) + 0.5) * CROP / size - 0.5
+    x, y = np.meshgrid(along, along)
+    return np.stack([x.ravel(), y.ravel()], 1)
+
+
+def _grid(
+    camera: Camera, crop: Crop, size: int
+) -> tuple[Float[np.ndarray, "s s 2"], Float[np.ndarray, "s s 3"]]:
+    """Photo pixel and camera ray of each pixel of the crop at a resolution.
+
+    Depth counts along the line of sight through the crop's centre, so the rays reach to 1 along that: then a face
+    at the photo's edge has the depth of the same face in its middle, which is all that a crop can tell.
+    """
+    pixels = crop.to_photo(_pixel_grid(size))
+    rays = camera.rays(pixels)
+    axis = camera.rays(crop.to_photo(np.full((1, 2), (CROP - 1) / 2)))[0]
+    rays = rays / (rays @ (axis / np.linalg.norm(axis)))[:, None]
+    return pixels.reshape(size, size, 2), rays.reshape(size, size, 3)
+
+
+def _coarse_mask(region: Bool[np.ndarray, "256 256"]) -> Bool[np.ndarray, "128 128"]:
+    step = CROP // COARSE
+    return np.asarray(region.reshape(COARSE, step, COARSE, step).mean((1, 3)) > 0.5)
+
+
+def _place(
+    camera: Camera, crop: Crop, maps: Maps, region: Bool[np.ndarray, "256 256"]
+) -> tuple[Pose, float] | None:
+    """Pose and distance (mm) of the head, or None where the network saw no face."""
+    if region.sum() < SMALLEST_REGION:
+        return None
+    mask = _coarse_mask(region)
+    rays = _grid(camera, crop, COARSE)[1]
+    trust: Float32[np.ndarray, n] = 1 / np.maximum(maps.sigma[mask], 1.0)
+    try:
+        return fit_pose(
+            maps.coordinate[mask].astype(np.float64),
+            maps.depth[mask].astype(np.float64),
+            rays[mask],
+            trust.astype(np.float64),
+        )
+    except ValueError:  # too few points, or no head explains them: not a face
+        return None
+
+
+def _framing(camera: Camera, pose: Pose, outline: Float[np.ndarray, "n 3"]) -> Crop | None:
+    """The crop that training would have given to a head posed like this."""
+    placed = pose.to_camera(outline)
+    if (placed[:, 2] < 1).any():
+        return None
+    roll = math.radians(pose.yaw_pitch_roll[2])
+    upright = np.array([[math.cos(roll), math.sin(roll)], [-math.sin(roll), math.cos(roll)]])
+    turned = camera.project(placed) @ upright.T
+    low, high = turned.min(0), turned.max(0)
+    return crop_from_square((low + high) / 2 @ upright, FRAMING * float((high - low).max()), roll)
+
+
+def _difference(crop: Crop, better: Crop) -> tuple[float, float, float]:
+    """How two crops differ: centre over the side, logarithm of the size, roll in radians."""
+    middle = np.full((1, 2), (CROP - 1) / 2)
+    shift = float(np.linalg.norm(crop.to_crop(better.to_photo(middle)) - middle) / CROP)
+    first, second = (math.atan2(c.matrix[0, 1], c.matrix[0, 0]) for c in (crop, better))
+    return shift, abs(math.log(better.scale / crop.scale)), abs(math.remainder(second - first, math.tau))
+
+
+def _is_off(crop: Crop, better: Crop) -> bool:
+    """Whether a crop differs from a better one by more than training's jitter makes harmless."""
+    shift, size, roll = _difference(crop, better)
+    return shift > OFF_CENTRE or size > OFF_SIZE or roll > OFF_ROLL
+
+
+def _is_absurd(crop: Crop, better: Crop) -> bool:
+    """Whether the "better" crop is no correction of the detector's but another thing altogether."""
+    shift, size, roll = _difference(crop, better)
+    return shift > FAR_CENTRE or size > FAR_SIZE or roll > FAR_ROLL
+
+
+def _texture_size(crop: Crop) -> int:
+    """The smallest power of two that keeps the photo's resolution, 256 to 1024."""
+    needed = CROP * crop.scale
+    return next((size for size in (256, 512) if size >= needed), LARGEST_TEXTURE)

@@ -1,0 +1,186 @@
+"""The whole method on real photographs, with the weights that ship."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from facecli.crop import crop_from_square
+from facecli.errors import DeviceError
+from facecli.images import Image, read_image
+from facecli.pipeline import Face, Reconstructor, _difference, _is_absurd, _is_off, _texture_size
+
+PHOTOS = Path(__file__).parent.parent / "examples" / "photos"
+# Eileen Collins: points read off the picture by eye, pixels.
+RIGHT_EYE, LEFT_EYE, NOSE_TIP, MOUTH = (203.0, 104.0), (246.0, 103.0), (226.0, 128.0), (228.0, 151.0)
+
+
+def photo(name: str) -> Image:
+    return read_image((PHOTOS / name).read_bytes())
+
+
+@pytest.fixture(scope="module")
+def reconstructor() -> Reconstructor:
+    return Reconstructor(device="cpu", threads=1)
+
+
+@pytest.fixture(scope="module")
+def astronaut(reconstructor: Reconstructor) -> Face:
+    faces = reconstructor.reconstruct(photo("astronaut.jpg"))
+    assert len(faces) == 1
+    return faces[0]
+
+
+@pytest.mark.parametrize(
+    "name", ["astronaut.jpg", "synthetic_front.jpg", "synthetic_side.jpg", "synthetic_tilted.jpg"]
+)
+def test_every_example_becomes_a_sound_mesh(reconstructor: Reconstructor, name: str) -> None:
+    faces = reconstructor.reconstruct(photo(name))
+    assert len(faces) >= 1
+    mesh = faces[0].mesh
+    assert len(mesh.vertices) > 5000
+    assert np.isfinite(mesh.vertices).all() and np.isfinite(mesh.normals).all()
+    corners = mesh.vertices[mesh.faces].astype(np.float64)
+    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    assert area.min() > 0
+    assert len(np.unique(mesh.faces)) == len(mesh.vertices)
+    edges, uses = np.unique(
+        np.sort(mesh.faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), 1), axis=0, return_counts=True
+    )
+    assert uses.max() <= 2 and len(edges) > len(mesh.faces)
+    width = np.ptp(mesh.vertices[:, 0]), np.ptp(mesh.vertices[:, 1])
+    assert 0.05 < min(width) and max(width) < 0.35, "a face in metres"
+
+
+def test_mesh_reprojects_onto_the_photo_within_a_pixel(astronaut: Face) -> None:
+    camera_points = astronaut.pose.to_camera(astronaut.mesh.vertices.astype(np.float64) * 1000)
+    projected = astronaut.camera.project(camera_points)
+    of_texture = astronaut.mesh.uv.astype(np.float64) * 256 - 0.5
+    photographed = astronaut.crop.to_photo(of_texture)
+    error = np.linalg.norm(projected - photographed, axis=1)
+    assert error.max() < 1.0
+    assert np.median(error) < 0.1
+
+
+def test_without_detail_the_mesh_reprojects_exactly() -> None:
+    face = Reconstructor(device="cpu", threads=1, detail=False).reconstruct(photo("astronaut.jpg"))[0]
+    projected = face.camera.project(face.pose.to_camera(face.mesh.vertices.astype(np.float64) * 1000))
+    assert np.abs(projected - face.crop.to_photo(face.mesh.uv.astype(np.float64) * 256 - 0.5)).max() < 0.01
+
+
+def test_mesh_is_upright_and_faces_plus_z(astronaut: Face) -> None:
+    points = astronaut.landmarks_3d
+    eyes, chin, nose = points[36:48].mean(0), points[8], points[30]
+    assert eyes[1] > nose[1] > chin[1], "y is up"
+    assert nose[2] > eyes[2], "the nose points to +z"
+    assert points[45][0] > 0 > points[36][0], "the subject's left is +x"
+    assert (astronaut.mesh.normals[:, 2] > 0).mean() > 0.9, "outward is towards +z"
+    assert abs(points[36:48].mean(0)[0]) < 0.01
+
+
+def test_landmarks_sit_on_the_face(astronaut: Face) -> None:
+    eye_distance = np.hypot(LEFT_EYE[0] - RIGHT_EYE[0], LEFT_EYE[1] - RIGHT_EYE[1])
+    found = {
+        RIGHT_EYE: astronaut.landmarks[36:42].mean(0),
+        LEFT_EYE: astronaut.landmarks[42:48].mean(0),
+        NOSE_TIP: astronaut.landmarks[30],
+        MOUTH: astronaut.landmarks[48:60].mean(0),
+    }
+    for wanted, ours in found.items():
+        assert np.hypot(*(ours - wanted)) < 0.17 * eye_distance
+
+
+def test_landmarks_in_the_mesh_frame_project_to_those_in_the_photo(astronaut: Face) -> None:
+    projected = astronaut.camera.project(astronaut.pose.to_camera(astronaut.landmarks_3d * 1000))
+    error = np.linalg.norm(projected - astronaut.landmarks, axis=1)
+    assert error[astronaut.landmarks_visible].max() < 1.5
+
+
+def test_texture_is_the_crop_of_the_photo(astronaut: Face) -> None:
+    assert astronaut.texture.shape[0] == astronaut.texture.shape[1] == _texture_size(astronaut.crop)
+    assert np.array_equal(
+        astronaut.texture, astronaut.crop.warp(photo("astronaut.jpg").pixels, len(astronaut.texture))
+    )
+
+
+def test_vertex_colours_are_those_of_the_photo(astronaut: Face) -> None:
+    pixels = photo("astronaut.jpg").pixels
+    projected = astronaut.camera.project(
+        astronaut.pose.to_camera(astronaut.mesh.vertices.astype(np.float64) * 1000)
+    )
+    x, y = np.rint(projected).astype(int).T
+    difference = np.abs(pixels[y, x].astype(int) - astronaut.mesh.colors)
+    assert np.median(difference) < 12
+
+
+def test_two_runs_give_the_same_bytes(reconstructor: Reconstructor, astronaut: Face) -> None:
+    again = reconstructor.reconstruct(photo("astronaut.jpg"))[0]
+    assert again.mesh.vertices.tobytes() == astronaut.mesh.vertices.tobytes()
+    assert again.mesh.faces.tobytes() == astronaut.mesh.faces.tobytes()
+
+
+def test_detail_changes_the_surface_but_not_where_the_face_is(astronaut: Face) -> None:
+    coarse = Reconstructor(device="cpu", threads=1, detail=False).reconstruct(photo("astronaut.jpg"))[0]
+    assert np.array_equal(coarse.pose.matrix, astronaut.pose.matrix)
+    assert np.array_equal(coarse.landmarks, astronaut.landmarks)
+    nearest = np.abs(coarse.mesh.vertices.mean(0) - astronaut.mesh.vertices.mean(0))
+    assert nearest.max() < 0.001
+
+
+def test_a_given_focal_length_moves_the_head_not_its_shape(astronaut: Face) -> None:
+    far = Reconstructor(device="cpu", threads=1, focal=2 * astronaut.camera.focal).reconstruct(
+        photo("astronaut.jpg")
+    )[0]
+    assert far.camera.source == "option"
+    ratio = far.pose.translation[2] / astronaut.pose.translation[2]
+    assert 1.7 < ratio < 2.3
+
+
+def test_a_mirrored_photo_gives_a_mirrored_head(reconstructor: Reconstructor, astronaut: Face) -> None:
+    image = photo("astronaut.jpg")
+    mirrored = reconstructor.reconstruct(replace(image, pixels=np.ascontiguousarray(image.pixels[:, ::-1])))[
+        0
+    ]
+    yaw, _, roll = astronaut.pose.yaw_pitch_roll
+    other_yaw, _, other_roll = mirrored.pose.yaw_pitch_roll
+    assert abs(yaw + other_yaw) < 6 and abs(roll + other_roll) < 6
+
+
+def test_grey_and_array_input_work(reconstructor: Reconstructor) -> None:
+    pixels = photo("astronaut.jpg").pixels
+    grey = np.repeat(pixels.mean(2, keepdims=True).astype(np.uint8), 3, axis=2)
+    assert len(reconstructor.reconstruct(grey)) == 1
+
+
+def test_no_face_gives_no_result(reconstructor: Reconstructor) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (200, 300, 3)).astype(np.uint8)
+    assert reconstructor.reconstruct(noise) == []
+    assert reconstructor.reconstruct(np.full((64, 64, 3), 128, np.uint8)) == []
+
+
+def test_two_people_are_two_faces(reconstructor: Reconstructor) -> None:
+    pixels = photo("astronaut.jpg").pixels
+    faces = reconstructor.reconstruct(np.concatenate([pixels, pixels], axis=1))
+    assert len(faces) == 2
+    left, right = sorted(float(face.landmarks[30, 0]) for face in faces)
+    assert abs(right - left - 512) < 4
+
+
+def test_asking_for_a_missing_device_is_an_error() -> None:
+    torch = pytest.importorskip("torch")
+    if torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    with pytest.raises(DeviceError, match="cuda"):
+        Reconstructor(device="cuda")
+
+
+def test_crops_are_taken_again_only_when_off_and_plausible() -> None:
+    centre = np.array([100.0, 100.0])
+    good = crop_from_square(centre, 200.0)
+    assert not _is_off(good, crop_from_square(centre + 4, 205.0))
+    shifted = crop_from_square(centre + 30, 200.0)
+    assert _is_off(good, shifted) and not _is_absurd(good, shifted)
+    assert _difference(good, shifted)[0] == pytest.approx(30 * 2**0.5 / 200, rel=0.05)
+    assert _is_off(good, crop_from_square(centre, 200.0, 0.4))
+    assert _is_absurd(good, crop_from_square(centre, 600.0))
