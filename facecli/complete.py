@@ -19,7 +19,8 @@ from facecli.weights import Weights
 AXIS_Z = -10.0  # mm: the vertical axis the face is unrolled about runs through (0, y, AXIS_Z)
 NOISE_MM = 1.0  # how far visible pixels may be from the truth
 INDEPENDENT = 400  # neighbouring pixels err together: all of them weigh like this many
-REACH = 2.0  # grid cells over which the visible surface's own residual is averaged
+FADING = (1.0, 2.0, 4.0, 8.0)  # grid cells: how far the visible surface pulls the hidden one after it
+EVERYWHERE = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 PIXELS_USED = 2500
 
 
@@ -75,10 +76,10 @@ def complete(
     close = np.linalg.norm(residual, axis=1) < 15.0  # a wrong correspondence is no surface
     cells, residual, colors = cells[close], residual[close], colors[close]
     grid, weight = splat(cells, np.concatenate([residual, colors.astype(np.float64)], 1), size)
-    trust = np.clip(weight / 0.5, 0, 1)[..., None]
-    smooth, support = _blur(grid[..., :3] * trust, REACH), _blur(trust, REACH)
-    shape = shape + np.asarray(smooth / np.maximum(support, 1e-6) * np.clip(support * 2, 0, 1))
-    colour = _fill_colours(grid[..., 3:], trust[..., 0])
+    trust = np.clip(weight / 0.5, 0, 1)
+    left_over, support = _diffuse(grid[..., :3], trust, FADING)
+    shape = shape + left_over * np.clip(2 * support, 0, 1)
+    colour = _fill_colours(grid[..., 3:], trust)
     return _mesh(model, shape, colour)
 
 
@@ -155,18 +156,31 @@ def _enlarge(grid: Float[np.ndarray, "m m 3"], size: int) -> Float[np.ndarray, "
     return np.asarray(cv2.resize(grid, (size, size), interpolation=cv2.INTER_CUBIC))
 
 
+def _diffuse(
+    values: Float[np.ndarray, "g g c"], trust: Float[np.ndarray, "g g"], sigmas: tuple[float, ...]
+) -> tuple[Float[np.ndarray, "g g c"], Float[np.ndarray, "g g 1"]]:
+    """Values where they are trusted, and around there what seeps in, from ever farther; and how much came."""
+    have = trust[..., None]
+    known = values * have
+    filled, weight = known, have
+    for sigma in sigmas:
+        wider, reach = _blur(known, sigma), _blur(trust[..., None], sigma)
+        share = (1 - have) * np.clip(reach * 8, 0, 1)
+        filled = filled + wider / np.maximum(reach, 1e-6) * share
+        have = have + share
+        weight = np.maximum(weight, reach)
+    return filled / np.maximum(have, 1e-6), weight
+
+
 def _fill_colours(
     colour: Float[np.ndarray, "g g 3"], trust: Float[np.ndarray, "g g"]
 ) -> UInt8[np.ndarray, "g g 3"]:
     """Unseen cells take the mirrored side's colour, then whatever diffuses in from around."""
-    weight = trust + (1 - trust) * trust[:, ::-1]
-    mixed = colour * trust[..., None] + colour[:, ::-1] * ((1 - trust) * trust[:, ::-1])[..., None]
-    filled, have = mixed, weight[..., None]
-    for sigma in (1.0, 2.0, 4.0, 8.0, 16.0, 32.0):
-        wider, reach = _blur(mixed, sigma), _blur(weight[..., None], sigma)
-        filled = filled + wider / np.maximum(reach, 1e-6) * (1 - have) * np.clip(reach * 8, 0, 1)
-        have = have + (1 - have) * np.clip(reach * 8, 0, 1)
-    return np.clip(filled / np.maximum(have, 1e-6), 0, 255).astype(np.uint8)
+    from_twin = (1 - trust) * trust[:, ::-1]
+    weight = trust + from_twin
+    mixed = colour * trust[..., None] + colour[:, ::-1] * from_twin[..., None]
+    mixed /= np.maximum(weight, 1e-6)[..., None]
+    return np.clip(_diffuse(mixed, weight, EVERYWHERE)[0], 0, 255).astype(np.uint8)
 
 
 def grid_faces(inside: Bool[np.ndarray, "g g"]) -> tuple[Int32[np.ndarray, "f 3"], Int32[np.ndarray, "v"]]:

@@ -12,7 +12,15 @@ from facecli.camera import Camera, Pose, camera_for, fit_pose
 from facecli.complete import complete, load_face_model
 from facecli.crop import CROP, Crop, crop_from_detection, crop_from_square
 from facecli.detect import Detection, Detector
-from facecli.geometry import displace, landmarks_from_maps, normals, positions, region_mask, upsample_masked
+from facecli.geometry import (
+    displace,
+    inner,
+    landmarks_from_maps,
+    normals,
+    positions,
+    region_mask,
+    upsample_masked,
+)
 from facecli.images import Image
 from facecli.mesh import Mesh, grid_mesh
 from facecli.runtime import Maps, Network
@@ -154,9 +162,8 @@ class Reconstructor:
             return None
         whole = None
         if self.model is not None:
-            whole = complete(
-                self.model, finer[region][:, :3], pose.to_head(surface[region]), photographed[region]
-            )
+            sure = inner(region)
+            whole = complete(self.model, finer[sure][:, :3], pose.to_head(surface[sure]), photographed[sure])
         texture = crop.warp(image.pixels, _texture_size(crop))
         clock.mark("assemble")
         return Face(

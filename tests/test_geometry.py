@@ -8,6 +8,7 @@ from facecli.camera import fit_pose
 from facecli.geometry import (
     connected,
     displace,
+    inner,
     landmarks_from_maps,
     normals,
     positions,
@@ -278,3 +279,13 @@ def test_a_handful_of_pixels_gives_finite_landmarks():
         truth.camera,
     )
     assert np.isfinite(pixels).all() and np.isfinite(points).all() and visible.sum() <= 3
+
+
+def test_inner_drops_the_rim_and_nothing_else():
+    mask = np.zeros((256, 256), bool)
+    mask[50:150, 60:200] = True
+    kept = inner(mask)
+    rows, columns = np.nonzero(kept)
+    assert (kept <= mask).all()
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (53, 146, 63, 196)
+    assert not inner(np.zeros((256, 256), bool)).any()

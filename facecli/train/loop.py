@@ -7,6 +7,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +32,7 @@ class Recipe:
     ema: float = 0.998
     warmup_steps: int = 200
     small_share: float = 0.25
+    detail_factor: float = 4.0
     seed: int = 0
 
 
@@ -61,7 +63,7 @@ def train(
     network = FaceNetwork(config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
     optimiser = torch.optim.AdamW(
-        network.parameters(), recipe.learning_rate, betas=(0.9, 0.98), weight_decay=recipe.weight_decay
+        groups(network, recipe), recipe.learning_rate, betas=(0.9, 0.98), weight_decay=recipe.weight_decay
     )
     progress = Progress()
     checkpoint = folder / "checkpoint.safetensors"
@@ -98,7 +100,7 @@ def train(
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         rate = learning_rate(recipe, progress)
         for group in optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["factor"]
         optimiser.step()
         decay = min(recipe.ema, (1 + progress.step) / (10 + progress.step))
         with torch.no_grad():
@@ -125,6 +127,14 @@ def train(
             last_save = now
     if team.leads:
         save(checkpoint, network, average, optimiser, progress, recipe, config)
+
+
+def groups(network: FaceNetwork, recipe: Recipe) -> list[dict[str, Any]]:
+    """The parameters in two groups: the detail head sees few samples, so it takes larger steps."""
+    detail = {id(p) for part in (network.texture, network.relief, network.detail) for p in part.parameters()}
+    rest = [p for p in network.parameters() if id(p) not in detail]
+    own = [p for p in network.parameters() if id(p) in detail]
+    return [{"params": rest, "factor": 1.0}, {"params": own, "factor": recipe.detail_factor}]
 
 
 def learning_rate(recipe: Recipe, progress: Progress) -> float:
@@ -157,8 +167,7 @@ def save(
     """Everything needed to go on, as safetensors; replaces the old checkpoint in one move."""
     tensors = {f"network.{name}": tensor.contiguous() for name, tensor in network.state_dict().items()}
     tensors |= {f"average.{name}": tensor.contiguous() for name, tensor in average.items()}
-    names = [name for name, _ in network.named_parameters()]
-    for name, parameter in zip(names, optimiser.param_groups[0]["params"], strict=True):
+    for name, parameter in network.named_parameters():
         for key, value in optimiser.state.get(parameter, {}).items():
             tensors[f"optimiser.{name}.{key}"] = torch.as_tensor(value).contiguous().clone()
     metadata = {
