@@ -11,6 +11,7 @@ import pytest
 import torch
 from heads import sample
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 from facecli.model import FaceNetwork, ModelConfig
 from facecli.train import loader, loop
@@ -172,3 +173,14 @@ def test_the_stream_is_the_same_for_the_same_seed(shards):
     first, second, other = ([next(stream).image for _ in range(5)] for stream in streams)
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
     assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_a_training_may_begin_with_published_parameters(shards, tmp_path):
+    torch.manual_seed(9)
+    published = {name: tensor.half() for name, tensor in FaceNetwork(SMALL).state_dict().items()}
+    save_file(published, tmp_path / "network.safetensors")
+    loop.train(shards, tmp_path / "run", RECIPE, SMALL, stop_after=-1, start=tmp_path / "network.safetensors")
+    tensors, _ = contents(tmp_path / "run")
+    for name, tensor in published.items():
+        assert torch.equal(tensors[f"network.{name}"], tensor.float())
+        assert torch.equal(tensors[f"average.{name}"], tensor.float())

@@ -89,6 +89,9 @@ def fit_network(
         int, typer.Option(min=1, help="Share each batch among processes of one thread.")
     ] = 1,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    start: Annotated[
+        Path | None, typer.Option(help="network.safetensors to begin with, if OUT has no checkpoint.")
+    ] = None,
 ) -> None:
     """Train the network end to end; stop and start as you like."""
     from functools import partial
@@ -112,7 +115,9 @@ def fit_network(
         seed=seed,
     )
     together(
-        processes, out / "meeting", partial(train, shards, out, recipe, ModelConfig(), device, stop_after)
+        processes,
+        out / "meeting",
+        partial(train, shards, out, recipe, ModelConfig(), device, stop_after, start=start),
     )
 
 

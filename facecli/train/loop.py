@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from facecli.model import FaceNetwork, ModelConfig
 from facecli.train.loader import batches
@@ -53,14 +53,19 @@ def train(
     device: str = "cpu",
     stop_after: float = 1e9,
     team: Team | None = None,
+    start: Path | None = None,
 ) -> None:
     """Train until `recipe.seconds` are spent or `stop_after` seconds from now; continue from `folder` if it
     has a checkpoint. Writes `checkpoint.safetensors` every two minutes and `log.csv`. The members of a `team`
-    share each batch."""
+    share each batch. A training without a checkpoint begins with the parameters of `start`, a published
+    network.safetensors of the same config."""
     team = team or Team()
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
-    network = FaceNetwork(config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = FaceNetwork(config)
+    if start is not None:
+        network.load_state_dict({name: tensor.float() for name, tensor in load_file(start).items()})
+    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
     optimiser = torch.optim.AdamW(
         groups(network, recipe), recipe.learning_rate, betas=(0.9, 0.98), weight_decay=recipe.weight_decay
