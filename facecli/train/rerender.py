@@ -7,9 +7,9 @@ labels the untouched photo (source C): then the depth is only as good as the fit
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float, UInt8
 
-from facecli.train.headmodel import BACK, FACE, FACE_VERTICES, GUMS, NARROW_FACE_VERTICES, TEETH, HeadModel
+from facecli.train.headmodel import BACK, FACE_VERTICES, GUMS, NARROW_FACE_VERTICES, TEETH, HeadModel
 from facecli.train.lift import region_vertices, spherical_harmonics
 from facecli.train.pool import Pool
 from facecli.train.raster import interpolate, rasterize, vertex_normals
@@ -184,11 +184,3 @@ def relit(rng: np.random.Generator, light: Float[np.ndarray, "9 3"]) -> Float[np
     tint = 1 + rng.normal(0, 0.06, 3)
     out[1:4] += (direction[:, None] * strength * tint).astype(np.float32)
     return out.astype(np.float32)
-
-
-def sees_face(region: Bool[np.ndarray, "s s"]) -> bool:
-    """Whether enough face is left to learn from."""
-    return bool(region.mean() > 0.04)
-
-
-__all__ = ["FACE", "Rerenderer", "project", "relit", "sees_face"]
