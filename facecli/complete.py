@@ -8,6 +8,7 @@ geometry alone (`facecli.train.completion`). Given the visible pixels, the most 
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int32, UInt8
@@ -33,6 +34,11 @@ class FaceModel:
     mean: Float32[np.ndarray, "g g 3"]
     inside: Bool[np.ndarray, "g g"]
     modes: Float32[np.ndarray, "k m m 3"]  # per standard deviation, on a coarser grid over the same area
+
+    @cached_property
+    def topology(self) -> tuple[Int32[np.ndarray, "f 3"], Int32[np.ndarray, "v"]]:
+        """Of every face alike: see `grid_faces`."""
+        return grid_faces(self.inside)
 
     def cells(self, coordinate: Float[np.ndarray, "n 3"], size: int) -> Float[np.ndarray, "n 2"]:
         """Column and row, in cells of a size x size grid (centres at integers), of template coordinates in mm."""
@@ -196,7 +202,7 @@ def grid_faces(inside: Bool[np.ndarray, "g g"]) -> tuple[Int32[np.ndarray, "f 3"
 
 
 def _mesh(model: FaceModel, shape: Float[np.ndarray, "g g 3"], colour: UInt8[np.ndarray, "g g 3"]) -> Mesh:
-    faces, used = grid_faces(model.inside)
+    faces, used = model.topology
     size = model.mean.shape[0]
     vertices = np.ascontiguousarray(shape.reshape(-1, 3)[used] / 1000, dtype=np.float32)
     row, column = np.divmod(used, size)

@@ -112,7 +112,7 @@ def view(vertices, yaw=0.0, pitch=0.0, roll=0.0, distance=600.0):
     pose = Pose(
         rotation_from_angles(yaw, pitch, roll), np.array([0.06 * distance, -0.04 * distance, distance])
     )
-    pixels = camera.project(pose.to_camera(face_box_points(head_model(), vertices).astype(np.float64)))
+    pixels = camera.project(pose.to_camera(face_box_points(vertices).astype(np.float64)))
     low, high = pixels.min(0), pixels.max(0)
     crop = crop_from_square((low + high) / 2, 1.45 * float((high - low).max()), float(np.radians(roll)))
     return View(vertices, pose, camera, crop)

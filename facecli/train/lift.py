@@ -37,9 +37,9 @@ def region_vertices(model: HeadModel) -> Bool[np.ndarray, "v"]:
     return inside
 
 
-def face_box_points(model: HeadModel, vertices: Float[np.ndarray, "v 3"]) -> Float[np.ndarray, "p 3"]:
-    """The points whose projection's box frames the crop: the narrow face."""
-    return vertices[:NARROW_FACE_VERTICES:7]
+def face_box_points(points: Float[np.ndarray, "v c"]) -> Float[np.ndarray, "p c"]:
+    """Of per-vertex positions, in pixels or mm, those whose box frames a crop: the narrow face, thinned out."""
+    return points[:NARROW_FACE_VERTICES:7]
 
 
 @lru_cache(maxsize=1)
@@ -113,7 +113,7 @@ def lift(
     height, width = photo.shape[:2]
     camera = vertices @ rotation.T + translation
     pixels = camera[:, :2] / camera[:, 2:] * focal + [(width - 1) / 2, (height - 1) / 2]
-    to_crop = frame(face_box_points(model, pixels), CONTEXT, CROP)
+    to_crop = frame(face_box_points(pixels), CONTEXT, CROP)
     crop = warp(photo, to_crop, CROP)
     in_crop = pixels @ to_crop[:, :2].T + to_crop[:, 2]
     normals = vertex_normals(vertices, model.faces) @ rotation.T.astype(np.float32)

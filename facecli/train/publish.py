@@ -20,7 +20,8 @@ from facecli.model import FaceNetwork, ModelConfig, Prediction
 from facecli.runtime import cpu_session
 from facecli.train.completion import learn
 from facecli.train.completion import save as save_completion
-from facecli.train.headmodel import NARROW_FACE_VERTICES, HeadModel
+from facecli.train.headmodel import HeadModel
+from facecli.train.lift import face_box_points
 
 PARITY = 1e-3
 """Largest difference allowed between torch and onnxruntime, in the network's own units."""
@@ -166,7 +167,7 @@ def save_template(model: HeadModel, path: Path) -> None:
     save_numpy(
         {
             "landmarks68": model.neutral[model.landmark_vertices].astype(np.float32),
-            "face_points": model.neutral[:NARROW_FACE_VERTICES:7].astype(np.float32),
+            "face_points": face_box_points(model.neutral).astype(np.float32),
         },
         path,
     )

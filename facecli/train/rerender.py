@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from facecli.train.headmodel import BACK, FACE_VERTICES, GUMS, NARROW_FACE_VERTICES, TEETH, HeadModel
-from facecli.train.lift import region_vertices, spherical_harmonics
+from facecli.train.headmodel import BACK, FACE_VERTICES, GUMS, TEETH, HeadModel
+from facecli.train.lift import face_box_points, region_vertices, spherical_harmonics
 from facecli.train.pool import Pool
 from facecli.train.raster import interpolate, rasterize, vertex_normals
 from facecli.train.sample import (
@@ -70,7 +70,7 @@ class Rerenderer:
             new_translation, new_focal = translation * nearer, focal * nearer
         camera = new @ new_rotation.T + new_translation
         photo_pixels = project(camera, new_focal, centre)
-        frame = jittered_frame(rng, photo_pixels[:NARROW_FACE_VERTICES:7], 14, size)
+        frame = jittered_frame(rng, face_box_points(photo_pixels), 14, size)
         pixels = photo_pixels @ frame[:, :2].T + frame[:, 2]
         depth = (new_translation - camera) @ viewing_axis(frame, size, new_focal, centre)
 

@@ -10,12 +10,11 @@ from facecli.train.headmodel import (
     FACE,
     GUMS,
     LACRIMAL,
-    NARROW_FACE_VERTICES,
     SCLERA_LEFT,
     TEETH,
     HeadModel,
 )
-from facecli.train.lift import TEXTURE, region_vertices
+from facecli.train.lift import TEXTURE, face_box_points, region_vertices
 from facecli.train.light import Light, random_light
 from facecli.train.pool import Pool
 from facecli.train.props import Projection, background, glasses, occluder
@@ -71,7 +70,7 @@ class Synthesizer:
         translation = np.array([off_axis[0] * distance, off_axis[1] * distance, distance])
         camera = (vertices @ rotation.T + translation).astype(np.float32)
         plane = camera[:, :2] / camera[:, 2:] * 1000
-        frame = jittered_frame(rng, plane[:NARROW_FACE_VERTICES:7], 12, size)
+        frame = jittered_frame(rng, face_box_points(plane), 12, size)
         pixels = plane @ frame[:, :2].T + frame[:, 2]
         axis = viewing_axis(frame, size, 1000.0, np.zeros(2))
         to_pixels = Projection(rotation, translation, 1000.0, frame)
