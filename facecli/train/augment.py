@@ -18,7 +18,7 @@ def augment(sample: Sample, rng: np.random.Generator) -> Sample:
         quality = int(rng.uniform(25, 95))
         encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
         image = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))
-    if rng.random() < 0.06:
+    if rng.random() < 0.1:
         image, sample = border(image, sample, rng)
     return replace(sample, image=image)
 

@@ -105,15 +105,18 @@ def random_light(rng: np.random.Generator, lights: list[Light]) -> Light:
     grey = 1 / np.maximum(light.irradiance[0] * 0.282095 + 0.25 * light.lamp_colour, 1e-3)
     cast = (grey / grey.mean()) ** rng.uniform(0.3, 0.9)
     lamp, lamp_colour = light.lamp, light.lamp_colour * rng.uniform(0.3, 1.2)
+    ambient = rng.uniform(0.35, 1.1)
     kind = rng.random()
     if kind < 0.2:  # flash, a little off the lens
         lamp = np.array([rng.normal(0, 0.15), abs(rng.normal(0.1, 0.15)), 1.0], np.float32)
     elif kind < 0.55:  # a lamp anywhere in front
         lamp = np.array([rng.normal(0, 1.0), rng.normal(0.6, 0.6), abs(rng.normal(0.6, 0.4))], np.float32)
-    if kind < 0.55:
+    elif kind < 0.7:  # one hard lamp in the dark, to the side and above, or below
+        lamp = np.array([rng.normal(0, 1.2), rng.normal(0.2, 0.7), rng.normal(0.6, 0.5)], np.float32)
+        ambient = rng.uniform(0.02, 0.2)
+    if kind < 0.7:
         lamp_colour = (1 + rng.normal(0, 0.08, 3)) * rng.uniform(0.3, 2.0)
     lamp = lamp / np.linalg.norm(lamp)
-    ambient = rng.uniform(0.35, 1.1)
     return Light(
         (light.irradiance * cast * ambient).astype(np.float32),
         (light.mirror * cast * ambient).astype(np.float32),

@@ -16,13 +16,13 @@ WEIGHTS = {
     "depth_nll": 0.1,
     "gradient": 6.0,
     "normal": 1.0,
-    "relief_slope": 1.0,
-    "relief_height": 0.5,
+    "relief_slope": 2.0,
+    "relief_height": 1.0,
 }
 """How the terms add up; chosen so that each is of order one early in training."""
 
 
-SLOPE, HEIGHT = 0.03, 0.03
+SLOPE, HEIGHT = 0.1, 0.1
 """Errors of relief beyond these (mm per mm, and mm) count linearly."""
 
 

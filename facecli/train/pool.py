@@ -14,6 +14,8 @@ from facecli.train.lift import CROP, TEXTURE, complete, lift
 
 WORST_FIT = 0.045
 """Fits whose RMS landmark error exceeds this share of the eye distance are left out."""
+SPECTACLES = Path(__file__).with_name("spectacles.txt")
+"""Portraits of people who wear spectacles, found by looking: rims would become skin, and their shadows relief."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +45,15 @@ class Pool:
 
 
 def build(assets: Path, landmark_file: Path, folder: Path, workers: int = 2) -> None:
-    """Fit the portraits of `assets`, drop the bad fits, lift the rest, and write the pool to `folder`."""
+    """Fit the portraits of `assets`, drop bad fits and spectacles, lift the rest, and write the pool to `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     model = HeadModel.load(assets / "head_model")
     fits = fit(model, assets / "landmarks" / "canonical_face_model.obj", landmark_file)
-    kept = np.flatnonzero(fits.error < WORST_FIT)
+    bare = ~np.isin(fits.names, SPECTACLES.read_text().split())
+    kept = np.flatnonzero((fits.error < WORST_FIT) & bare)
     sys.stderr.write(
-        f"{len(kept)} of {len(fits.names)} fits kept; median error {np.median(fits.error):.4f}\n"
+        f"{len(kept)} of {len(fits.names)} fits kept, {(~bare).sum()} left out for spectacles; "
+        f"median error {np.median(fits.error):.4f}\n"
     )
     fits = fits.take(kept)
     fits.save(folder / "fits.npz")

@@ -9,6 +9,9 @@ from facecli.train.lift import TEXTURE
 MM_PER_TEXEL = 0.45
 """Roughly, over cheeks and forehead, in the skin's UV tile at `TEXTURE` px."""
 
+CANVAS, CANVAS_MM = 512, 0.4
+"""Folds are drawn on a square of so many pixels, each so many mm of the mean head seen from the front."""
+
 
 def relief_from_colour(albedo: UInt8[np.ndarray, "t t 3"], strength: float) -> Float[np.ndarray, "t t"]:
     """Creases are darker than skin: band-passed log luminance as relief, `strength` mm at most."""
@@ -46,14 +49,65 @@ def wrinkles(rng: np.random.Generator, count: int, depth: float) -> Float[np.nda
     return (shoulder * 1.0 - valley) * np.float32(depth)
 
 
-def random_relief(rng: np.random.Generator, albedo: UInt8[np.ndarray, "t t 3"]) -> Float[np.ndarray, "t t"]:
-    """Relief of one random skin, mm; often nearly smooth, sometimes old."""
+def folds(
+    rng: np.random.Generator, plane: Float[np.ndarray, "t t 2"], depth: float
+) -> Float[np.ndarray, "t t"]:
+    """The lines that faces share: on the forehead, between the brows, at the eyes' corners, under the eyes, from
+    nose to mouth and below it; each kind there or not, never quite symmetric. `plane`: x and y (mm) of each texel
+    on the mean head."""
+    canvas = np.zeros((CANVAS, CANVAS), np.float32)
+
+    def draw(points: Float[np.ndarray, "p 2"], strength: float) -> None:
+        wavy = points + cv2.GaussianBlur(rng.normal(0, 4.0, points.shape), (1, 9), 2.0)
+        pixels = (wavy * [1, -1] / CANVAS_MM + CANVAS / 2) * 8
+        cv2.polylines(canvas, [pixels.astype(np.int32)], False, strength, 1, cv2.LINE_AA, 3)
+
+    t = np.linspace(0, 1, 16)
+    if rng.random() < 0.6:
+        for y in np.cumsum(rng.uniform(6, 11, rng.integers(1, 6))) + rng.uniform(22, 34):
+            reach = rng.uniform(15, 48)
+            x = (t * 2 - 1) * reach + rng.normal(0, 6)
+            draw(np.c_[x, y + rng.normal(0, 3) * np.cos(x / 14)], rng.uniform(0.3, 1))
+    for side in (-1, 1):
+        if rng.random() < 0.4:
+            x = side * rng.uniform(4, 9)
+            draw(np.c_[x + side * 3 * t, rng.uniform(8, 14) + rng.uniform(8, 20) * t], rng.uniform(0.3, 1))
+        if rng.random() < 0.5:
+            for angle in rng.uniform(-0.7, 0.7, rng.integers(1, 6)):
+                start = np.array([side * rng.uniform(48, 54), rng.uniform(-4, 3)])
+                ray = np.array([side * np.cos(angle), np.sin(angle)]) * rng.uniform(6, 20)
+                draw(start + t[:, None] * ray, rng.uniform(0.2, 0.8))
+        if rng.random() < 0.5:
+            for below in rng.uniform(-22, -11, rng.integers(1, 3)):
+                x = side * (31 + (t - 0.5) * rng.uniform(18, 32))
+                draw(np.c_[x, below - 5 * np.sin(np.pi * t)], rng.uniform(0.2, 0.9))
+        if rng.random() < 0.6:
+            end = np.array([side * rng.uniform(27, 36), rng.uniform(-82, -66)])
+            curve = np.array([side * 17, -40]) * (1 - t[:, None]) + end * t[:, None]
+            draw(curve + np.c_[side * 5 * np.sin(np.pi * t), 0 * t], rng.uniform(0.5, 1.5))
+        if rng.random() < 0.3:
+            x = side * (rng.uniform(25, 30) + 3 * t)
+            draw(np.c_[x, -76 - rng.uniform(8, 22) * t], rng.uniform(0.3, 1))
+    width = rng.uniform(0.7, 2.2) / CANVAS_MM
+    valley = cv2.GaussianBlur(canvas, (0, 0), width) * width
+    shoulder = cv2.GaussianBlur(canvas, (0, 0), width * 2.5) * width
+    flat = ((shoulder - valley) * np.float32(2.2 * depth)).astype(np.float32)
+    where = (plane * np.array([1, -1], np.float32) / np.float32(CANVAS_MM) + CANVAS / 2).astype(np.float32)
+    return np.asarray(cv2.remap(flat, where, None, cv2.INTER_LINEAR))  # type: ignore[call-overload]
+
+
+def random_relief(
+    rng: np.random.Generator, albedo: UInt8[np.ndarray, "t t 3"], plane: Float[np.ndarray, "t t 2"]
+) -> Float[np.ndarray, "t t"]:
+    """Relief of one random skin, mm; often nearly smooth, sometimes old. `plane` as in `folds`."""
     age = rng.beta(1.0, 1.6)
     out = pores(rng, rng.uniform(0.0, 0.06))
     if rng.random() < 0.75:
         out = out + relief_from_colour(albedo, rng.uniform(0.05, 0.45) * (0.3 + age))
     if rng.random() < 0.7:
         out = out + wrinkles(rng, int(rng.integers(2, 10 + 40 * age)), rng.uniform(0.1, 0.5) * (0.4 + age))  # type: ignore[call-overload]
+    if rng.random() < 0.8:
+        out = out + folds(rng, plane, rng.uniform(0.1, 0.8) * (0.3 + age))
     return np.clip(out, -1.5, 1.5).astype(np.float32)
 
 

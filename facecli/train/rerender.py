@@ -7,11 +7,12 @@ labels the untouched photo (source C): then the depth is only as good as the fit
 
 import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 from facecli.train.headmodel import BACK, FACE_VERTICES, GUMS, TEETH, HeadModel
 from facecli.train.lift import face_box_points, region_vertices, spherical_harmonics
 from facecli.train.pool import Pool
+from facecli.train.props import Projection, glasses, occluder
 from facecli.train.raster import interpolate, rasterize, vertex_normals
 from facecli.train.sample import (
     COARSE,
@@ -102,6 +103,10 @@ class Rerenderer:
         image = (face * alpha_map + background * (1 - alpha_map)).astype(np.uint8)
 
         region = drawn & (maps[..., 6] > 0.5) & (face_mask > 127)
+        if changed:  # along the photo's own outline the mask is read at a grazing angle, and crumbles
+            region = cv2.medianBlur(region.astype(np.uint8) * 255, 7) > 127
+            region &= drawn
+            image = self._in_front(rng, image, region, new, new_rotation, new_translation, new_focal, frame, centre)
         coarse, known = pack_coarse(maps[..., :3], maps[..., 3], region)
         footprint = size / COARSE * new_translation[2] / (new_focal * np.hypot(*frame[:, 0]))
         return Sample(
@@ -113,6 +118,29 @@ class Rerenderer:
             float(footprint),
             1.0 if changed else FIT_DEPTH_WEIGHT,
         )
+
+    def _in_front(
+        self,
+        rng: np.random.Generator,
+        image: UInt8[np.ndarray, "s s 3"],
+        region: Bool[np.ndarray, "s s"],
+        vertices: Float[np.ndarray, "v 3"],
+        rotation: Float[np.ndarray, "3 3"],
+        translation: Float[np.ndarray, "3"],
+        focal: float,
+        frame: Float[np.ndarray, "2 3"],
+        centre: Float[np.ndarray, "2"],
+    ) -> UInt8[np.ndarray, "s s 3"]:
+        """The portrait behind spectacles, fingers or things now and then; they leave `region`, in place."""
+        centred = np.c_[frame[:, :2], frame[:, :2] @ centre + frame[:, 2]]
+        to_pixels = Projection(rotation, translation, focal, centred)
+        painted = image.astype(np.float32)
+        if rng.random() < 0.2:
+            glasses(rng, painted, region, vertices[self.model.landmark_vertices], to_pixels)
+        if rng.random() < 0.2:
+            skin = painted[region].mean(0) if region.any() else np.array([190.0, 150, 130])
+            occluder(rng, painted, region, self.pool.crops, skin * rng.uniform(0.7, 1.2))
+        return np.clip(painted, 0, 255).astype(np.uint8)
 
     def _open_mouth(
         self,

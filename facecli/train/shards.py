@@ -21,7 +21,7 @@ import numpy as np
 from facecli.train.sample import COARSE, FULL, REGION, Sample
 
 PER_SHARD = 128
-SHARE = {"synthetic": 0.42, "synthetic_detail": 0.16, "rerendered": 0.32, "portrait": 0.10}
+SHARE = {"synthetic": 0.38, "synthetic_detail": 0.22, "rerendered": 0.30, "portrait": 0.10}
 """How often each source is drawn: B at 256 px, B at 512 px with detail, A, and C."""
 
 

@@ -14,7 +14,7 @@ from facecli.train.headmodel import (
     TEETH,
     HeadModel,
 )
-from facecli.train.lift import TEXTURE, face_box_points, region_vertices
+from facecli.train.lift import TEXTURE, face_box_points, region_vertices, texture_of
 from facecli.train.light import Light, random_light
 from facecli.train.pool import Pool
 from facecli.train.props import Projection, background, glasses, occluder
@@ -49,6 +49,7 @@ class Synthesizer:
         self.occlusion = ambient_occlusion(
             model.neutral, vertex_normals(model.neutral, model.faces), model.faces
         )
+        self.plane = texture_of(model, model.neutral[:, :2].astype(np.float32))[0].astype(np.float32)
         self.donors = np.flatnonzero(pool.quality > WELL_SEEN)
         self.texel = model.uv * np.array([TEXTURE, -TEXTURE], np.float32) + np.array(
             [-0.5, TEXTURE - 0.5], np.float32
@@ -60,7 +61,7 @@ class Synthesizer:
         alpha = rng.normal(0, rng.uniform(0.6, 1.25), len(model.identity))
         vertices = model.vertices(alpha, random_expression(rng, model.expression_names))
         albedo = self._albedo(rng)
-        relief = random_relief(rng, albedo)
+        relief = random_relief(rng, albedo, self.plane)
         albedo = moles_and_freckles(rng, albedo)
 
         turn = self._pose(rng)

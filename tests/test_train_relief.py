@@ -1,0 +1,76 @@
+"""Relief of skin: where folds lie, how deep they are, and that colour without relief stays colour."""
+
+import cv2
+import numpy as np
+import pytest
+
+from facecli.train.lift import TEXTURE
+from facecli.train.relief import folds, moles_and_freckles, pores, random_relief, relief_from_colour, wrinkles
+
+HALF = 130.0  # mm from the middle of this flat "head" to the border of its texture
+
+
+@pytest.fixture
+def plane():
+    """A head as flat as a wall: x and y run evenly over the texture."""
+    along = (np.arange(TEXTURE, dtype=np.float32) + 0.5) / TEXTURE * 2 * HALF - HALF
+    return np.dstack(np.meshgrid(along, -along)).astype(np.float32)
+
+
+def test_folds_grow_with_their_depth_alone(plane):
+    shallow, deep = (folds(np.random.default_rng(3), plane, depth) for depth in (0.1, 0.3))
+    assert np.ptp(shallow) > 0.02
+    np.testing.assert_allclose(deep, 3 * shallow, atol=1e-6)
+    assert not folds(np.random.default_rng(3), plane, 0.0).any()
+
+
+def test_folds_are_valleys_between_low_shoulders(plane):
+    for seed in range(8):
+        height = folds(np.random.default_rng(seed), plane, 0.5)
+        assert -height.min() > 2 * height.max() > 0
+        assert abs(height.mean()) < 0.02 * np.ptp(height)
+
+
+def test_folds_lie_where_faces_have_them(plane):
+    """Many faces together: forehead, eyes' corners and nose to mouth are lined, nose and cheekbones are not."""
+    lined = sum(np.abs(folds(np.random.default_rng(seed), plane, 0.5)) > 0.02 for seed in range(60))
+
+    def share(x, y):
+        column, row = ((np.array([x, -y]) + HALF) / (2 * HALF) * TEXTURE).astype(int)
+        return lined[row - 12 : row + 12, column - 12 : column + 12].max()
+
+    for x, y in [(0, 45), (20, 40), (55, 0), (-55, 0), (26, -60), (-26, -60), (31, -20)]:
+        assert share(x, y) >= 5, (x, y)
+    for x, y in [(0, -20), (60, -35), (-60, -35), (0, -110)]:
+        assert share(x, y) <= 1, (x, y)
+
+
+def test_relief_follows_its_generator(plane):
+    albedo = np.full((TEXTURE, TEXTURE, 3), 150, np.uint8)
+    first, again, other = (random_relief(np.random.default_rng(seed), albedo, plane) for seed in (5, 5, 6))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+    assert np.abs(first).max() <= 1.5
+
+
+def test_a_dark_line_becomes_a_valley_no_deeper_than_asked():
+    albedo = np.full((TEXTURE, TEXTURE, 3), 180, np.uint8)
+    cv2.line(albedo, (100, 256), (400, 256), (60, 60, 60), 3)
+    height = relief_from_colour(albedo, 0.3)
+    assert height[256, 250] < -0.25
+    assert height.min() >= -0.3
+    assert abs(height[100, 250]) < 1e-3
+
+
+@pytest.mark.parametrize("make", [lambda r: pores(r, 0.05), lambda r: wrinkles(r, 12, 0.3)])
+def test_random_skin_has_no_level(make):
+    height = make(np.random.default_rng(1))
+    assert abs(np.median(height)) < 0.02
+    assert 0.01 < np.abs(height).max() < 1.5
+
+
+def test_moles_and_freckles_darken_red_least_and_nothing_brightens():
+    albedo = np.full((TEXTURE, TEXTURE, 3), 170, np.uint8)
+    spotted = moles_and_freckles(np.random.default_rng(2), albedo)
+    assert (spotted <= albedo).all()
+    assert (spotted < albedo).any()
