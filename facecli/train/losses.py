@@ -15,7 +15,7 @@ WEIGHTS = {
     "depth": 4.0,
     "depth_nll": 0.1,
     "gradient": 6.0,
-    "normal": 1.0,
+    "normal": 2.0,
     "relief_slope": 2.0,
     "relief_height": 1.0,
 }
