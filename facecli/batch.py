@@ -1,67 +1,95 @@
-"""Many photos, one by one: read, decode, reconstruct, write. What spoils one photo never stops the rest."""
+"""Many photos: which are left to do, workers to do them, a manifest of what was done. No photo stops the rest."""
 
-import time
-import traceback
-from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol, TypeVar, runtime_checkable
+import hashlib
+import os
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
 
-from facecli.errors import FaceError
-from facecli.images import Image, read_image
-from facecli.inputs import Input, read_bytes
-from facecli.outcome import Outcome, Status
-from facecli.store import Store
+from facecli.errors import FolderTakenError
+from facecli.inputs import Input
+from facecli.interrupt import Interrupt
+from facecli.isolate import Crew, Lost
+from facecli.manifest import Identity, Manifest, belongs_to_another, read_rows
+from facecli.options import Settings
+from facecli.outcome import Outcome
+from facecli.store import Writer
 
-F = TypeVar("F", covariant=True)
-G = TypeVar("G")
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do, and what it need not do."""
+
+    todo: tuple[tuple[Input, Identity], ...]
+    skipped: tuple[Outcome, ...]
+    refused: tuple[Outcome, ...]  # their folders hold another photo's result
 
 
-@runtime_checkable
-class Reconstructs(Protocol[F]):
-    """Anything that turns a photo into faces; pipeline.Reconstructor does."""
-
-    def reconstruct(self, image: Image) -> Sequence[F]: ...
+def plan(inputs: Sequence[Input], manifest: Manifest, overwrite: bool, retry_failed: bool) -> Plan:
+    """Compare the photos with the manifest of earlier runs. overwrite: do them all, whatever it says."""
+    rows = {} if overwrite else read_rows(manifest.root, {item.name for item in inputs})
+    todo, skipped, refused = [], [], []
+    for item in inputs:
+        row, identity = rows.get(item.name), Identity.of(item.path)
+        if row is None:
+            todo.append((item, identity))
+        elif manifest.is_settled(row, identity, retry_failed):
+            skipped.append(Outcome.from_json(row, item))
+        elif belongs_to_another(row, identity) and os.path.lexists(manifest.root / item.name):
+            taken = f"{item.name!r} in the output folder is the result of another photo, {row['input']!r}"
+            error = FolderTakenError(f"{taken}; choose another folder with -o, or --overwrite it")
+            refused.append(Outcome(item, "failed", {}, str(error)))
+        else:
+            todo.append((item, identity))
+    return Plan(tuple(todo), tuple(skipped), tuple(refused))
 
 
 def process(
-    inputs: Sequence[Input],
-    reconstructor: Reconstructs[G],
-    files_of: Callable[[G, int, Image, str], dict[str, bytes]],
-    store: Store,
-) -> Iterator[Outcome]:
-    """Do every photo in order, yielding its outcome as soon as its results stand under their final name.
+    planned: Plan,
+    manifest: Manifest,
+    make: Callable[[], Callable[[Input], Outcome]],
+    workers: int,
+    timeout: float,
+    memory: int | None,
+    interrupt: Interrupt,
+) -> Generator[Outcome, None, None]:
+    """Do what is planned in worker processes -> outcomes as they come, earlier runs' first.
 
-    files_of(face, index, image, name) serialises one face into {file name: bytes}. Errors of one photo,
-    internal ones included, become its outcome; FaceErrors of the whole run (exit_code 2) are raised.
+    make: what a worker calls once (start_worker with its arguments). timeout: seconds for a photo. memory: bytes for a
+    worker. After an interrupt nothing new begins. FaceErrors of the whole run (exit_code 2) are raised.
     """
-    for item in inputs:
-        began = time.perf_counter()
-        faces: dict[str, list[str]] = {}
-        error = trace = None
-        try:
-            faces = _process_one(item, reconstructor, files_of, store)
-            status: Status = "ok" if faces else "no_face"
-        except FaceError as exc:
-            if exc.exit_code != 1:
-                raise
-            status, error = "failed", str(exc)
-        except Exception as exc:  # the one boundary: a fault on this photo is this photo's
-            status, error = "failed", f"internal error ({type(exc).__name__}: {exc}); please report it"
-            trace = traceback.format_exc()
-        yield Outcome(item, status, faces, error, trace, time.perf_counter() - began)
+    yield from planned.skipped
+    yield from planned.refused
+    identities = {item.name: identity for item, identity in planned.todo}
+    inputs = takewhile(lambda _: not interrupt.wanted, (item for item, _ in planned.todo))
+    with Crew(make, max(1, min(workers, len(planned.todo))), timeout, memory) as crew:
+        for item, result in crew.map(inputs):
+            if isinstance(result, Lost):
+                seconds = timeout if result.why == "late" else 0.0
+                result = Outcome(item, "failed", {}, explain(result), seconds=seconds)
+            manifest.append(result, identities[item.name])
+            yield result
 
 
-def _process_one(
-    item: Input,
-    reconstructor: Reconstructs[G],
-    files_of: Callable[[G, int, Image, str], dict[str, bytes]],
-    store: Store,
-) -> dict[str, list[str]]:
-    image = read_image(read_bytes(item.path))
-    faces = {
-        f"face{index}": files_of(face, index, image, item.name)
-        for index, face in enumerate(reconstructor.reconstruct(image))
-    }
-    store.write(
-        item.name, {f"{face}/{name}": data for face, files in faces.items() for name, data in files.items()}
-    )
-    return {f"{item.name}/{face}": list(files) for face, files in faces.items()}
+def start_worker(settings: Settings, threads: int, writer: Writer) -> Callable[[Input], Outcome]:
+    """worker.start, with all that is heavy to import, in the worker's process."""
+    # NumPy's BLAS reads it when it is imported. On more threads it adds up in another order: other last bits.
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    from facecli.worker import start
+
+    return start(settings, threads, writer)
+
+
+def explain(lost: Lost) -> str:
+    """Why a photo has no result, and what to do about it."""
+    if lost.why == "late":
+        return f"took longer than {lost.reason}; scale it down, or raise --timeout"
+    if lost.reason == "SIGKILL":
+        return "its worker was killed, perhaps for lack of memory; scale it down, or use fewer --workers"
+    return f"a native library crashed on it ({lost.reason}); save it anew with another program"
+
+
+def in_shard(item: Input, shard: tuple[int, int]) -> bool:
+    """Whether a photo is in part i of n (from 1): by a hash of its name, so new photos move no other."""
+    digest = hashlib.sha256(os.fsencode(item.name)).digest()
+    return int.from_bytes(digest[:8], "big") % shard[1] == shard[0] - 1

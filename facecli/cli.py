@@ -4,20 +4,24 @@ import json
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from facecli import __version__
 from facecli.console import Console, JsonLines, duration, forget_stdout, shown
 from facecli.errors import FaceError, InputError, UsageError, WeightsError
-from facecli.inputs import find_inputs, read_bytes, read_list
-from facecli.options import Options
+from facecli.inputs import Input, find_inputs, read_bytes, read_list
+from facecli.options import Options, Settings
 from facecli.outcome import Counts, Outcome
+
+if TYPE_CHECKING:
+    from facecli.interrupt import Interrupt
 
 INTERRUPTED = 130  # 128 + SIGINT, what shells report
 
@@ -41,7 +45,7 @@ class Detail(StrEnum):
 def main() -> None:
     """The `facecli` command: exits with 0 all done, 1 some photos failed, 2 could not do it, 130 Ctrl-C."""
     try:
-        app()
+        app(prog_name="facecli")
     except FaceError as exc:
         Console().error(shown(str(exc)))
         sys.exit(2 if exc.exit_code == 2 else 1)
@@ -109,11 +113,44 @@ def reconstruct(
         float | None,
         typer.Option(metavar="PX", help="Focal length in pixels, for all photos; else EXIF or a guess."),
     ] = None,
-    overwrite: Annotated[
-        bool,
+    workers: Annotated[
+        int | None,
         typer.Option(
-            "--overwrite", help="Redo photos that have a result already; today that is always done."
+            metavar="N",
+            min=1,
+            envvar="FACECLI_WORKERS",
+            show_default=False,
+            help="Photos at once, each in a process of its own; default: one a core, as far as memory goes.",
         ),
+    ] = None,
+    timeout: Annotated[
+        float,
+        typer.Option(metavar="S", min=1, envvar="FACECLI_TIMEOUT", help="Give a photo up after S seconds."),
+    ] = 300,
+    memory: Annotated[
+        float | None,
+        typer.Option(
+            metavar="GIB",
+            min=0.5,
+            envvar="FACECLI_MEMORY",
+            show_default=False,
+            help="Give a photo up that takes more; default: a worker's share of the machine's, at most 4.",
+        ),
+    ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            envvar="FACECLI_SHARD",
+            show_default=False,
+            help="Do only part I of N, I from 1; the parts can run anywhere, into one OUT.",
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Do photos again that an earlier run did.")
+    ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try photos again that failed in an earlier run.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line per photo on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what failed.")] = False,
@@ -121,13 +158,16 @@ def reconstruct(
 ) -> None:
     """Reconstruct every face: OUT/<photo>/face0/ gets meshes, texture, preview and result.json.
 
-    Exit status: 0 all done (also without a face), 1 some photos failed, 2 could not run, 130 Ctrl-C.
+    A second run does what is left. Exit status: 0 all done (also without a face), 1 some photos failed,
+    2 could not run, 130 Ctrl-C.
     """
     if out is None:
         raise UsageError("no output folder; add -o OUT")
     if focal is not None and not 0 < focal < float("inf"):
         raise UsageError(f"--focal must be a positive number of pixels, not {focal:g}")
     options = Options(_words(formats), maps, preview, _words(meshes))
+    settings = Settings(options, device, focal, detail is Detail.full)
+    part = None if shard is None else _shard(shard)
     listed = _read_list(files_from, null)
     if not inputs and files_from is None:
         raise UsageError("no input; name photos or folders, or use --files-from")
@@ -135,14 +175,28 @@ def reconstruct(
     if not found:
         raise UsageError("no photos found in what was named")
 
-    from facecli.batch import process
+    from facecli.batch import in_shard, plan, process
+    from facecli.interrupt import Interrupt
+    from facecli.machine import cores, default_limit, default_workers, uses_gpu
+    from facecli.manifest import Manifest
     from facecli.store import Store
 
     console = Console(quiet, verbose)
     data = JsonLines() if as_json else None
-    with Store(out) as store:
-        reconstructor, files_of = _prepare(device, focal, detail is Detail.full, options)
-        code = _report(process(found, reconstructor, files_of, store), len(found), console, out, data)
+    chosen = found if part is None else [item for item in found if in_shard(item, part)]
+    start, weights = _prepare(settings)
+    with (
+        Store(out) as store,
+        Manifest(out, settings.key, weights, part) as manifest,
+        Interrupt(quiet) as stop,
+    ):
+        planned = plan(chosen, manifest, overwrite, retry_failed)
+        crew = max(1, min(workers or default_workers(device), len(planned.todo)))
+        limit = int(memory * 2**30) if memory else None if uses_gpu(device) else default_limit(crew)
+        make = partial(start, settings, max(1, cores() // crew), store.writer)
+        outcomes = process(planned, manifest, make, crew, timeout, limit, stop)
+        with closing(outcomes):
+            code = _report(outcomes, len(planned.todo), console, out, data, stop)
     raise typer.Exit(code)
 
 
@@ -150,18 +204,19 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(word.strip().lower() for word in text.split(",") if word.strip())
 
 
-def _prepare(device: str, focal: float | None, detail: bool, options: Options) -> tuple[Any, Any]:
-    """The two things that process() needs: what makes faces, and what makes files of a face."""
-    from facecli.pipeline import Reconstructor
-    from facecli.result import face_files
+def _shard(text: str) -> tuple[int, int]:
+    part, _, parts = text.partition("/")
+    if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
+        raise UsageError(f"--shard must be I/N with I from 1 to N, such as 2/8, not {shown(text)!r}")
+    return int(part), int(parts)
+
+
+def _prepare(settings: Settings) -> tuple[Callable[..., Callable[[Input], Outcome]], str]:
+    """What a worker calls at its start with settings, threads and writer; and the weights' name in the manifest."""
+    from facecli.batch import start_worker
     from facecli.weights import load_weights
 
-    weights = load_weights()
-    versions = {"facecli": __version__, "weights": weights.manifest.version}
-    reconstructor = Reconstructor(
-        device, weights=weights, focal=focal, detail=detail, whole="face" in options.meshes
-    )
-    return reconstructor, partial(face_files, options=options, versions=versions)
+    return start_worker, load_weights().manifest.identity
 
 
 def _read_list(source: str | None, null: bool) -> list[str]:
@@ -176,10 +231,15 @@ def _read_list(source: str | None, null: bool) -> list[str]:
 
 
 def _report(
-    outcomes: Iterator[Outcome], total: int, console: Console, out: Path, data: JsonLines | None
+    outcomes: Iterator[Outcome],
+    total: int,
+    console: Console,
+    out: Path,
+    data: JsonLines | None,
+    stop: "Interrupt",
 ) -> int:
     """Tell people and programs about each photo as it finishes -> the exit status."""
-    counts, began, interrupted = Counts(), time.monotonic(), False
+    counts, began, stopped = Counts(), time.monotonic(), False
     console.start(total)
     try:
         for outcome in outcomes:
@@ -187,19 +247,26 @@ def _report(
             if data is not None:
                 data.write(outcome.to_json())
             _tell(outcome, console)
-            console.advance()
+            if not outcome.skipped:
+                console.advance()
     except KeyboardInterrupt:
-        interrupted = True
+        stopped = True
     finally:  # also when the disk is full: what was done until then is worth a line
+        stopped = stopped or stop.wanted
         console.stop()
-        start = "interrupted: " if interrupted else ""
+        if counts.failed_before:
+            photos = "1 photo" if counts.failed_before == 1 else f"{counts.failed_before:,} photos"
+            console.error(f"{photos} failed in an earlier run; --retry-failed tries again")
+        start = "interrupted: " if stopped else ""
         console.note(f"{start}{counts} in {duration(time.monotonic() - began)} -> {shown(str(out))}")
-    return INTERRUPTED if interrupted else counts.exit_code
+    return stop.exit_code if stopped else counts.exit_code
 
 
 def _tell(outcome: Outcome, console: Console) -> None:
     name = shown(str(outcome.input.path))
-    if outcome.status == "failed":
+    if outcome.skipped:
+        console.detail(f"{name}: {'failed' if outcome.status == 'failed' else 'done'} in an earlier run")
+    elif outcome.status == "failed":
         console.error(f"{name}: {shown(outcome.error or '')}")
         if outcome.trace:
             console.detail(outcome.trace.rstrip())

@@ -6,6 +6,7 @@
     ├── UsageError          the command was asked for something that makes no sense   exit 2
     ├── DeviceError         the device asked for is not there                         exit 2
     ├── WeightsError        the weights are missing, damaged or of another version    exit 2
+    ├── WorkerError         worker processes cannot be started                        exit 2
     └── OutputError         results cannot be written                                 exit 2
         └── FolderTakenError    one result's folder holds something else's files      exit 1
 
@@ -44,6 +45,10 @@ class DeviceError(FaceError):
 
 class WeightsError(FaceError):
     """The weights are missing, fail their hash, or belong to another version."""
+
+
+class WorkerError(FaceError):
+    """Worker processes die before they can take a photo."""
 
 
 class OutputError(FaceError):

@@ -69,7 +69,7 @@ def read_bytes(path: Path) -> bytes:
                 raise InputError("not a regular file; give photos or folders of photos")
             if facts.st_size > MAX_BYTES:
                 raise InputError(f"larger than {MAX_BYTES >> 30} GiB; give a photo")
-            return file.read(MAX_BYTES)
+            return file.read(facts.st_size)  # Python sets aside memory for all that it is told to read
     except FileNotFoundError as exc:
         raise InputError("no such file or folder; check the name") from exc
     except IsADirectoryError as exc:

@@ -71,7 +71,7 @@ def _mesh_files(mesh: Mesh, texture: UInt8[np.ndarray, "t t 3"] | None, options:
 def describe(
     face: Face, index: int, image: Image, name: str, files: list[str], versions: Mapping[str, str]
 ) -> dict[str, Any]:
-    """What result.json says, as plain Python values."""
+    """What result.json says, as plain Python values. No times: the same photo gives the same bytes."""
     yaw, pitch, roll = face.pose.yaw_pitch_roll
     return {
         "schema": SCHEMA,
@@ -105,7 +105,6 @@ def describe(
             "photo": "pixels, x right, y down, pixel centres at integers",
             "mesh": "metres",
             "angles": "degrees",
-            "seconds": "seconds",
         },
         "axes": {
             "mesh": "right-handed, y up, nose to +z, the subject's left to +x, origin at the head's centre",
@@ -113,7 +112,6 @@ def describe(
             "crop": "crop.matrix takes photo pixels into the 256 x 256 crop, pixels, centres at integers",
         },
         "files": sorted(files),
-        "seconds": {stage: _number(seconds, 4) for stage, seconds in face.seconds.items()},
         "versions": dict(versions),
     }
 

@@ -37,6 +37,12 @@ class Manifest:
     config: Mapping[str, Any]  # the fields of ModelConfig
     training: Mapping[str, Any]  # command, data, evaluation: for people
 
+    @property
+    def identity(self) -> str:
+        """Version and a hash over the hashes of all files: other weights, another identity."""
+        hashes = "".join(f"{name} {entry.sha256}\n" for name, entry in sorted(self.files.items()))
+        return f"{self.version}-{hashlib.sha256(hashes.encode()).hexdigest()[:16]}"
+
 
 @dataclass(frozen=True)
 class Weights:

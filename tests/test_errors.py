@@ -29,5 +29,6 @@ def test_errors_of_one_photo_exit_1_and_errors_of_the_run_exit_2() -> None:
         "UsageError": 2,
         "DeviceError": 2,
         "WeightsError": 2,
+        "WorkerError": 2,
         "OutputError": 2,
     }

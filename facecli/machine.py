@@ -1,0 +1,64 @@
+"""What of the machine this process may use, and how to share it among workers."""
+
+import os
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+WORKER_BYTES = 1 << 30  # what a worker is likely to need; fewer workers where there is less
+LARGEST_LIMIT = 4 << 30
+GPU_WORKERS = 4  # each has a context of its own on the card
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def cores() -> int:
+    """CPU cores: those of the machine, less what taskset, SLURM or a container withhold; at least 1."""
+    count = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    quota, _, period = _first_line(_CGROUP / "cpu.max").partition(" ")
+    if quota.isdigit() and period.isdigit():
+        count = min(count, max(1, round(int(quota) / int(period))))
+    return count
+
+
+def memory() -> int:
+    """Bytes of memory: the machine's, or the container's if that is less; 0 where it cannot be told."""
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return 0
+    limit = _first_line(_CGROUP / "memory.max")
+    return min(total, int(limit)) if limit.isdigit() else total
+
+
+def uses_gpu(device: str) -> bool:
+    """Whether a device by this name is, or `auto` is likely to become, a GPU; without importing torch."""
+    return device.startswith("cuda") or (
+        device == "auto" and find_spec("torch") is not None and Path("/dev/nvidiactl").exists()
+    )
+
+
+def default_workers(device: str) -> int:
+    """One worker a core, as far as memory goes; few on a GPU."""
+    count = min(cores(), max(1, memory() // WORKER_BYTES)) if memory() else cores()
+    return min(count, GPU_WORKERS) if uses_gpu(device) else count
+
+
+def default_limit(workers: int) -> int | None:
+    """Bytes of private memory for one worker: an equal share of four fifths of what there is, at most 4 GiB."""
+    return min(LARGEST_LIMIT, memory() * 4 // 5 // workers) or None
+
+
+def resident(process: int) -> int:
+    """Bytes of memory that a process occupies now; 0 when it is gone, or where /proc is not."""
+    try:
+        fields = Path(f"/proc/{process}/statm").read_bytes().split()
+    except OSError:
+        return 0
+    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _first_line(path: Path) -> str:
+    try:
+        return path.read_text().split("\n", 1)[0].strip()
+    except OSError:
+        return ""
