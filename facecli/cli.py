@@ -2,26 +2,22 @@
 
 import json
 import sys
-import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from facecli import __version__
-from facecli.console import Console, JsonLines, duration, forget_stdout, shown
+from facecli.console import Console, JsonLines, forget_stdout, shown
 from facecli.errors import FaceError, InputError, UsageError, WeightsError
 from facecli.inputs import Input, find_inputs, read_bytes, read_list
 from facecli.options import Options, Settings
-from facecli.outcome import Counts, Outcome
-
-if TYPE_CHECKING:
-    from facecli.interrupt import Interrupt
+from facecli.outcome import Outcome
 
 INTERRUPTED = 130  # 128 + SIGINT, what shells report
 
@@ -196,7 +192,7 @@ def reconstruct(
         make = partial(start, settings, max(1, cores() // crew), store.writer)
         outcomes = process(planned, manifest, make, crew, timeout, limit, stop)
         with closing(outcomes):
-            code = _report(outcomes, len(planned.todo), console, out, data, stop)
+            code = console.follow(outcomes, len(planned.todo), str(out), stop, data)
     raise typer.Exit(code)
 
 
@@ -230,51 +226,42 @@ def _read_list(source: str | None, null: bool) -> list[str]:
         raise UsageError(f"--files-from {shown(source)}: {exc}") from exc
 
 
-def _report(
-    outcomes: Iterator[Outcome],
-    total: int,
-    console: Console,
-    out: Path,
-    data: JsonLines | None,
-    stop: "Interrupt",
-) -> int:
-    """Tell people and programs about each photo as it finishes -> the exit status."""
-    counts, began, stopped = Counts(), time.monotonic(), False
-    console.start(total)
-    try:
-        for outcome in outcomes:
-            counts.add(outcome)
-            if data is not None:
-                data.write(outcome.to_json())
-            _tell(outcome, console)
-            if not outcome.skipped:
-                console.advance()
-    except KeyboardInterrupt:
-        stopped = True
-    finally:  # also when the disk is full: what was done until then is worth a line
-        stopped = stopped or stop.wanted
-        console.stop()
-        if counts.failed_before:
-            photos = "1 photo" if counts.failed_before == 1 else f"{counts.failed_before:,} photos"
-            console.error(f"{photos} failed in an earlier run; --retry-failed tries again")
-        start = "interrupted: " if stopped else ""
-        console.note(f"{start}{counts} in {duration(time.monotonic() - began)} -> {shown(str(out))}")
-    return stop.exit_code if stopped else counts.exit_code
+@app.command()
+def bench(
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Photos, and folders of photos.")],
+    photos: Annotated[
+        int, typer.Option(metavar="N", min=4, help="Do N photos, those given again and again.")
+    ] = 60,
+    size: Annotated[
+        int, typer.Option(metavar="PX", min=0, help="Scale photos to this longer side first; 0: not.")
+    ] = 1024,
+    formats: Annotated[
+        str, typer.Option("--format", metavar="LIST", help="Meshes to write: obj, ply, glb.")
+    ] = "obj,ply",
+    preview: Annotated[bool, typer.Option("--preview/--no-preview", help="Write preview.png.")] = False,
+    device: Annotated[
+        str, typer.Option(metavar="NAME", envvar="FACECLI_DEVICE", help="auto, cpu, cuda or cuda:N.")
+    ] = "auto",
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", min=1, envvar="FACECLI_WORKERS", show_default=False)
+    ] = None,
+    mediapipe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PYTHON", help="A Python that has MediaPipe, to compare with; default: this one."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure speed, where the time goes, and memory; compare with the machine's limit and with MediaPipe."""
+    from facecli.bench import bench_lines, run_bench
 
-
-def _tell(outcome: Outcome, console: Console) -> None:
-    name = shown(str(outcome.input.path))
-    if outcome.skipped:
-        console.detail(f"{name}: {'failed' if outcome.status == 'failed' else 'done'} in an earlier run")
-    elif outcome.status == "failed":
-        console.error(f"{name}: {shown(outcome.error or '')}")
-        if outcome.trace:
-            console.detail(outcome.trace.rstrip())
-    elif outcome.status == "no_face":
-        console.note(f"{name}: no face found")
-    else:
-        faces = "1 face" if len(outcome.faces) == 1 else f"{len(outcome.faces)} faces"
-        console.detail(f"{name}: {faces} in {duration(outcome.seconds)}")
+    options = Options(_words(formats), preview=preview)
+    found = find_inputs(inputs)
+    if not found:
+        raise UsageError("no photos found in what was named")
+    facts = run_bench(found, Settings(options, device), workers, photos, size, mediapipe)
+    sys.stdout.write((json.dumps(facts) if as_json else "\n".join(bench_lines(facts))) + "\n")
 
 
 @app.command()

@@ -7,7 +7,11 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
+
+from facecli.interrupt import Interrupt
+from facecli.outcome import Counts, Outcome
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -85,6 +89,55 @@ class Console:
         if self._bar is not None:
             self._bar.stop()
             self._bar = self._task = None
+
+    def follow(
+        self,
+        outcomes: Iterator[Outcome],
+        total: int,
+        where: str,
+        interrupt: Interrupt,
+        data: "JsonLines | None" = None,
+    ) -> int:
+        """Tell people, and programs on `data`, about each photo as it finishes; then the sum -> the exit status.
+
+        total: how many are new. where: the output folder. Raises BrokenPipeError when no program reads any more.
+        """
+        counts, began, stopped = Counts(), time.monotonic(), False
+        self.start(total)
+        try:
+            for outcome in outcomes:
+                counts.add(outcome)
+                if data is not None:
+                    data.write(outcome.to_json())
+                self.tell(outcome)
+        except KeyboardInterrupt:
+            stopped = True
+        finally:  # also when the disk is full: what was done until then is worth a line
+            stopped = stopped or interrupt.wanted
+            self.stop()
+            if counts.failed_before:
+                photos = "1 photo" if counts.failed_before == 1 else f"{counts.failed_before:,} photos"
+                self.error(f"{photos} failed in an earlier run; --retry-failed tries again")
+            start = "interrupted: " if stopped else ""
+            self.note(f"{start}{counts} in {duration(time.monotonic() - began)} -> {shown(where)}")
+        return interrupt.exit_code if stopped else counts.exit_code
+
+    def tell(self, outcome: Outcome) -> None:
+        """What became of one photo."""
+        name = shown(str(outcome.input.path))
+        if outcome.skipped:
+            self.detail(f"{name}: {'failed' if outcome.status == 'failed' else 'done'} in an earlier run")
+            return
+        if outcome.status == "failed":
+            self.error(f"{name}: {shown(outcome.error or '')}")
+            if outcome.trace:
+                self.detail(outcome.trace.rstrip())
+        elif outcome.status == "no_face":
+            self.note(f"{name}: no face found")
+        else:
+            faces = "1 face" if len(outcome.faces) == 1 else f"{len(outcome.faces)} faces"
+            self.detail(f"{name}: {faces} in {duration(outcome.seconds)}")
+        self.advance()
 
     def _line(self, text: str) -> None:
         if self._bar is not None:

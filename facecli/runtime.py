@@ -6,6 +6,7 @@ Nothing here prints, and nothing falls back to another device unasked.
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -80,11 +81,16 @@ class Network:
 
 
 def cpu_session(
-    model: bytes, threads: int = 0, name: str = "model", tensors: Mapping[str, np.ndarray] | None = None
+    model: bytes,
+    threads: int = 0,
+    name: str = "model",
+    tensors: Mapping[str, np.ndarray] | None = None,
+    profile: Path | None = None,
 ) -> Any:
     """An onnxruntime CPU session that neither prints nor falls back. threads: 0 = all cores.
 
     tensors: the numbers of a model that is only a graph; each becomes its external initializer `<key>.half`.
+    profile: a folder for onnxruntime's record of what runs, node by node as in the file.
     Raises WeightsError when the bytes are no model that onnxruntime can run.
     """
     import onnxruntime
@@ -92,6 +98,10 @@ def cpu_session(
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = 4
+    if profile is not None:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile / "profile")
     if threads > 0:
         options.intra_op_num_threads = threads
     # Detector and network take turns on the same cores: a pool that spins after its turn slows the other.
