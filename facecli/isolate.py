@@ -151,13 +151,14 @@ class _Worker:
     def start(cls, make: Callable[[], Callable[[Any], Any]], memory: int | None) -> "_Worker":
         ours, theirs = _SPAWN.Pipe()
         process = _SPAWN.Process(target=_serve, args=(theirs, make, memory), daemon=True)
-        # Ctrl-C goes to the whole process group: only this process is to hear it, also while the worker starts.
-        # A blocked signal waits, an ignored one would be lost. The tracker unblocks it when it starts: start it now.
+        # Terminals and schedulers signal the whole process group: only this process is to hear it, also while the
+        # worker starts. A blocked signal waits, an ignored one would be lost. The tracker, when it starts, unblocks.
         if sys.platform == "win32":
             process.start()
         else:
             resource_tracker.ensure_running()
-            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            deaf = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, deaf)
             try:
                 process.start()
             finally:

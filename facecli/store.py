@@ -54,6 +54,9 @@ class Store:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+        _remove_dead_runs(
+            self.root
+        )  # once more: a killed run's worker may have outlived its run for a moment
 
     def write(self, name: str, files: Mapping[str, bytes]) -> Path:
         """See Writer.write."""

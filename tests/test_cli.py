@@ -243,7 +243,7 @@ def test_once_interrupted_what_has_begun_is_finished(
     tmp_path: Path, slow_album: Path, number: int, code: int
 ) -> None:
     process = started_run(tmp_path, slow_album, MINUTE="1")
-    os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
+    os.killpg(process.pid, number)  # as terminals and schedulers do
     stderr = process.communicate(timeout=20)[1].decode()
     assert process.returncode == code and "Traceback" not in stderr
     assert "finishing the photos that have begun; once more stops at once" in stderr

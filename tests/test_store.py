@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from facecli.errors import FolderTakenError, OutputError
-from facecli.store import Store
+from facecli.store import Store, Writer
 
 FACE = {"face0/mesh.obj": b"v 0 0 0\n", "face0/result.json": b"{}\n"}
 
@@ -122,6 +122,44 @@ def test_odd_and_longest_names_can_be_written(tmp_path: Path, name: str) -> None
         store.write(name, FACE)
         store.write(name, FACE)
     assert len(tree(tmp_path)) == 2 and (tmp_path / name / "face0/mesh.obj").is_file()
+
+
+def test_two_runs_that_write_the_same_photo_take_turns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Store(tmp_path) as store, Store(tmp_path) as other:
+        rename, times = Path.rename, 0
+
+        def overtaken(self: Path, target: Path) -> Path:
+            nonlocal times
+            if target.name == "a.jpg" and times < 3:
+                times += 1
+                monkeypatch.setattr(Path, "rename", rename)
+                other.write("a.jpg", {"face0/mesh.obj": b"other"})
+                monkeypatch.setattr(Path, "rename", overtaken)
+            return rename(self, target)
+
+        monkeypatch.setattr(Path, "rename", overtaken)
+        store.write("a.jpg", FACE)
+        monkeypatch.undo()
+    assert times == 3 and tree(tmp_path) == {f"a.jpg/{name}": data for name, data in FACE.items()}
+
+
+def test_a_worker_s_hold_keeps_its_run_from_being_swept_and_later_it_is(tmp_path: Path) -> None:
+    hold = "import sys; from pathlib import Path; from facecli.store import Writer\n"
+    hold += "Writer(*map(Path, sys.argv[1:])).hold(); print('held', flush=True); sys.stdin.read()"
+    dead = tmp_path / ".facecli-dead"
+    dead.mkdir()
+    command = [sys.executable, "-c", hold, str(tmp_path), str(dead)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
+        assert worker.stdout is not None and worker.stdout.readline() == b"held\n"
+        with Store(tmp_path):
+            assert dead.is_dir()
+            worker.kill()
+            worker.wait()
+        assert not dead.exists()
+    with pytest.raises(OutputError, match="cannot write"):
+        Writer(tmp_path, dead).hold()
 
 
 ENDLESS = """
