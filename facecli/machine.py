@@ -7,7 +7,7 @@ from pathlib import Path
 
 WORKER_BYTES = 1 << 30  # what a worker is likely to need; fewer workers where there is less
 LARGEST_LIMIT = 4 << 30
-GPU_WORKERS = 4  # each has a context of its own on the card
+GPU_WORKERS = 8  # each has a context of its own on the card, of half a gigabyte or so
 _CGROUP = Path("/sys/fs/cgroup")
 
 

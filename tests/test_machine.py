@@ -41,7 +41,7 @@ def test_workers_are_one_a_core_as_far_as_memory_goes(monkeypatch: pytest.Monkey
     for gigabytes, expected in ((64, 8), (3.5, 3), (0.5, 1), (0, 8)):
         monkeypatch.setattr(machine, "memory", lambda gigabytes=gigabytes: int(gigabytes * 2**30))
         assert machine.default_workers("cpu") == expected
-    assert machine.default_workers("cuda:1") == 4
+    assert machine.default_workers("cuda:1") == min(machine.cores(), machine.GPU_WORKERS)
 
 
 def test_workers_share_the_memory_and_none_takes_more_than_four(monkeypatch: pytest.MonkeyPatch) -> None:
