@@ -132,7 +132,7 @@ def measure(
     names = max(NAMES, 4 * workers)
     items = [Input(photos[n % len(photos)], f"{n % names}.jpg") for n in range(count)]
     todo = tuple((item, Identity.of(item.path)) for item in items)
-    limit = None if uses_gpu(settings.device) else default_limit(workers)
+    limit = default_limit(workers, settings.device)
     done: list[tuple[float, int, Outcome]] = []  # when, bytes in use, what
     with tempfile.TemporaryDirectory(prefix="facecli-bench-") as folder:
         root = Path(folder)

@@ -173,7 +173,7 @@ def reconstruct(
 
     from facecli.batch import in_shard, plan, process
     from facecli.interrupt import Interrupt
-    from facecli.machine import cores, default_limit, default_workers, uses_gpu
+    from facecli.machine import cores, default_limit, default_workers
     from facecli.manifest import Manifest
     from facecli.store import Store
 
@@ -188,7 +188,7 @@ def reconstruct(
     ):
         planned = plan(chosen, manifest, overwrite, retry_failed)
         crew = max(1, min(workers or default_workers(device), len(planned.todo)))
-        limit = int(memory * 2**30) if memory else None if uses_gpu(device) else default_limit(crew)
+        limit = default_limit(crew, device) if memory is None else int(memory * 2**30)
         make = partial(start, settings, max(1, cores() // crew), store.writer)
         outcomes = process(planned, manifest, make, crew, timeout, limit, stop)
         with closing(outcomes):

@@ -71,7 +71,13 @@ class Crew(Generic[Item, Result]):
 
         Raises what make() or the function raises, and WorkerError when no worker will start.
         """
-        waiting = iter(items)
+        try:
+            yield from self._map(iter(items))
+        finally:  # left early: what is still being done must not turn up in the next map
+            for worker in [worker for worker in self._crew if worker.item is not None]:
+                self._bury(worker)
+
+    def _map(self, waiting: Iterator[Item]) -> Iterator[tuple[Item, Result | Lost]]:
         more = True
         while True:
             while more and self._has_room():

@@ -43,9 +43,12 @@ def default_workers(device: str) -> int:
     return min(count, GPU_WORKERS) if uses_gpu(device) else count
 
 
-def default_limit(workers: int) -> int | None:
-    """Bytes of private memory for one worker: an equal share of four fifths of what there is, at most 4 GiB."""
-    return min(LARGEST_LIMIT, memory() * 4 // 5 // workers) or None
+def default_limit(workers: int, device: str) -> int | None:
+    """Bytes of private memory for one worker: an equal share of four fifths of what there is, at most 4 GiB.
+
+    None, no limit, where memory cannot be told, and on a GPU, whose driver reserves what it likes.
+    """
+    return None if uses_gpu(device) else min(LARGEST_LIMIT, memory() * 4 // 5 // workers) or None
 
 
 def resident(process: int) -> int:

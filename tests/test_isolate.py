@@ -102,6 +102,14 @@ def test_items_are_taken_one_by_one_as_workers_idle() -> None:
         assert [item for item, _ in results] == [f"good {n}" for n in range(1, 5)]
 
 
+def test_a_map_that_is_left_early_leaves_nothing_to_the_next() -> None:
+    with Crew(make, workers=2, timeout=30) as crew:
+        results = crew.map(["quick", "sleep", "never"])
+        assert next(results)[0] == "quick"
+        results.close()  # type: ignore[attr-defined]
+        assert [item for item, _ in crew.map(["next"])] == ["next"]
+
+
 def test_what_the_function_raises_is_raised_here() -> None:
     with Crew(make, workers=1, timeout=30) as crew, pytest.raises(UsageError, match="of the whole run"):
         list(crew.map(["good", "raise", "good"]))

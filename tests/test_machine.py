@@ -46,9 +46,10 @@ def test_workers_are_one_a_core_as_far_as_memory_goes(monkeypatch: pytest.Monkey
 
 def test_workers_share_the_memory_and_none_takes_more_than_four(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "memory", lambda: 10 << 30)
-    assert machine.default_limit(1) == 4 << 30 and machine.default_limit(4) == 2 << 30
+    assert machine.default_limit(1, "cpu") == 4 << 30 and machine.default_limit(4, "cpu") == 2 << 30
+    assert machine.default_limit(4, "cuda") is None
     monkeypatch.setattr(machine, "memory", lambda: 0)
-    assert machine.default_limit(4) is None
+    assert machine.default_limit(4, "cpu") is None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
