@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from heads import ASSETS, needs_assets
 
 from facecli.train import pool
-from heads import ASSETS, needs_assets
 
 
 def test_the_list_of_spectacles_is_sorted_and_says_each_name_once():
@@ -15,7 +15,9 @@ def test_the_list_of_spectacles_is_sorted_and_says_each_name_once():
 
 @needs_assets
 def test_every_name_on_the_list_of_spectacles_is_a_portrait():
-    missing = [name for name in pool.SPECTACLES.read_text().split() if not (ASSETS / "portraits" / name).is_file()]
+    missing = [
+        name for name in pool.SPECTACLES.read_text().split() if not (ASSETS / "portraits" / name).is_file()
+    ]
     assert missing == []
 
 

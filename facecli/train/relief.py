@@ -70,8 +70,10 @@ def folds(
             draw(np.c_[x, y + rng.normal(0, 3) * np.cos(x / 14)], rng.uniform(0.3, 1))
     for side in (-1, 1):
         if rng.random() < 0.4:
-            x = side * rng.uniform(4, 9)
-            draw(np.c_[x + side * 3 * t, rng.uniform(8, 14) + rng.uniform(8, 20) * t], rng.uniform(0.3, 1))
+            draw(
+                np.c_[side * (rng.uniform(4, 9) + 3 * t), rng.uniform(8, 14) + rng.uniform(8, 20) * t],
+                rng.uniform(0.3, 1),
+            )
         if rng.random() < 0.5:
             for angle in rng.uniform(-0.7, 0.7, rng.integers(1, 6)):
                 start = np.array([side * rng.uniform(48, 54), rng.uniform(-4, 3)])

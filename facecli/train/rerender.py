@@ -106,7 +106,9 @@ class Rerenderer:
         if changed:  # along the photo's own outline the mask is read at a grazing angle, and crumbles
             region = cv2.medianBlur(region.astype(np.uint8) * 255, 7) > 127
             region &= drawn
-            image = self._in_front(rng, image, region, new, new_rotation, new_translation, new_focal, frame, centre)
+            image = self._in_front(
+                rng, image, region, new, new_rotation, new_translation, new_focal, frame, centre
+            )
         coarse, known = pack_coarse(maps[..., :3], maps[..., 3], region)
         footprint = size / COARSE * new_translation[2] / (new_focal * np.hypot(*frame[:, 0]))
         return Sample(
