@@ -87,7 +87,7 @@ def reconstruct(
     ] = None,
     null: Annotated[bool, typer.Option("--null", "-0", help="Names in --files-from end with NUL.")] = False,
     formats: Annotated[
-        str, typer.Option("--format", metavar="LIST", help="Meshes to write: obj, ply, glb.")
+        str, typer.Option("--format", metavar="LIST", help="Meshes to write: obj, ply, glb, stl.")
     ] = "obj,ply",
     meshes: Annotated[
         str,
@@ -97,11 +97,17 @@ def reconstruct(
             help="pixel: what the photo shows (mesh.*). face: the whole face, always the same vertices (face.*).",
         ),
     ] = "pixel,face",
-    maps: Annotated[bool, typer.Option("--maps", help="Also write the network's maps as PNG.")] = False,
+    maps: Annotated[bool, typer.Option("--maps", help="Also write maps of crop and texture as PNG.")] = False,
     preview: Annotated[bool, typer.Option("--preview/--no-preview", help="Write preview.png.")] = True,
     detail: Annotated[
         Detail, typer.Option(help="Fine wrinkles in the mesh, or the smooth shape only.")
     ] = Detail.full,
+    detail_scale: Annotated[
+        float, typer.Option(metavar="X", help="Strength of the fine wrinkles: 1 as seen, 2 twice as deep.")
+    ] = 1.0,
+    albedo: Annotated[
+        bool, typer.Option("--albedo", help="Take the photo's light out of the texture of face.*.")
+    ] = False,
     device: Annotated[
         str, typer.Option(metavar="NAME", envvar="FACECLI_DEVICE", help="auto, cpu, cuda or cuda:N.")
     ] = "auto",
@@ -161,7 +167,7 @@ def reconstruct(
         raise UsageError("no output folder; add -o OUT")
     if focal is not None and not 0 < focal < float("inf"):
         raise UsageError(f"--focal must be a positive number of pixels, not {focal:g}")
-    options = Options(_words(formats), maps, preview, _words(meshes))
+    options = Options(_words(formats), maps, preview, _words(meshes), albedo, detail_scale)
     settings = Settings(options, device, focal, detail is Detail.full)
     part = None if shard is None else _shard(shard)
     listed = _read_list(files_from, null)

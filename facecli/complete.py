@@ -1,9 +1,10 @@
 """The whole face from the part a photo shows: one fixed topology, the visible surface kept, the rest most probable.
 
-The face area of the template is unrolled onto a grid: columns are angles about the head's vertical axis, rows are
-heights. Faces are described there by a mean and by the modes in which people and expressions differ, learned from
-geometry alone (`facecli.train.completion`). Given the visible pixels, the most probable face under that Gaussian
-(the posterior mean, a ridge regression) fills in what is hidden; what the photo shows is then put back exactly.
+The face area of the template is unrolled onto a grid, without a seam: columns are angles about the head's vertical
+axis, rows are heights, bent so that the lids follow the rows and torn open between the lips for the inner mouth.
+Faces are described there by a mean and by the modes in which people and expressions differ, learned from geometry
+alone (`facecli.train.completion`). Given the visible pixels, the most probable face under that Gaussian (the
+posterior mean, a ridge regression) fills in what is hidden; what the photo shows is then put back exactly.
 """
 
 import math
@@ -14,39 +15,128 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int32, UInt8
 
 from facecli.errors import WeightsError
-from facecli.mesh import Mesh, vertex_normals
+from facecli.mesh import Group, Mesh, vertex_normals
 from facecli.weights import Weights
 
-AXIS_Z = -10.0  # mm: the vertical axis the face is unrolled about runs through (0, y, AXIS_Z)
+GROUPS = ("face", "right_eye", "left_eye", "mouth")
+MOUTH = GROUPS.index("mouth")
 NOISE_MM = 1.0  # how far visible pixels may be from the truth
 INDEPENDENT = 400  # neighbouring pixels err together: all of them weigh like this many
-FADING = (1.0, 2.0, 4.0, 8.0)  # grid cells: how far the visible surface pulls the hidden one after it
-EVERYWHERE = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+FADING = (1.0, 2.0, 4.0, 8.0, 16.0)  # grid cells: how far the visible surface pulls the hidden one after it
+SPARSE, DENSE = 0.3, 1.5  # pixels in a cell: seen too edge-on to be trusted, and enough
+RIM = (0.5, 4.0)  # cells from where the photo stops seeing: there depth is least sure, and nothing may crease
 PIXELS_USED = 2500
+OFF_TEMPLATE_MM = 7.0  # teeth and tongue lie this far behind the lips that share their cells
+WRONG_MM = 15.0  # farther from the most probable face, a correspondence is wrong
+WRONG_AT_LIPS_MM, LIPS = 5.0, 3  # within so many cells of the inner mouth, it may be the other lip's
+BAG_MM, BAG_SHARE = 4.0, 0.4  # the inner mouth's depth: at least, and as a share of how far it is open
+
+
+@dataclass(frozen=True, eq=False)
+class Chart:
+    """Template coordinates (mm, head frame) -> column and row of a g x g grid, cell centres at integers.
+
+    `lips`: in each column the row, before bending, where the lips meet. `shift`: rows to add, above and below
+    that line, at each place of the grid before bending.
+    """
+
+    angle_range: float  # radians: columns run from -angle_range to +angle_range
+    height_range: tuple[float, float]  # mm: rows run from the first (top) to the second
+    lips: Float32[np.ndarray, " g"]
+    shift: Float32[np.ndarray, "2 g g"]
+
+    axis_z = -10.0  # mm: the vertical axis the face is unrolled about runs through (0, y, axis_z)
+    denser_across, denser_down = 0.3, 0.12  # cells are so much smaller in the middle than on average
+
+    def cells(self, coordinate: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 2"]:
+        """Column and row of template coordinates."""
+        flat = self.flat(coordinate)
+        lips = np.interp(flat[:, 0], np.arange(len(self.lips)), self.lips)
+        return np.stack([flat[:, 0], self.bend(flat, flat[:, 1] > lips)], 1)
+
+    def flat(self, coordinate: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 2"]:
+        """Column and row before bending."""
+        top, bottom = self.height_range
+        across = np.arctan2(coordinate[:, 0], coordinate[:, 2] - self.axis_z) / self.angle_range
+        down = 2 * (coordinate[:, 1] - top) / (bottom - top) - 1
+        return np.stack(
+            [
+                (1 + _denser(value, by)) / 2 * len(self.lips) - 0.5
+                for value, by in ((across, self.denser_across), (down, self.denser_down))
+            ],
+            1,
+        )
+
+    def bend(self, flat: Float[np.ndarray, "n 2"], below: Bool[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+        """The bent row of places that are above or below the line between the lips."""
+        shift = sample(np.moveaxis(self.shift, 0, 2).astype(np.float64), flat)
+        return flat[:, 1] + np.where(below, shift[:, 1], shift[:, 0])
+
+
+def _denser(value: Float[np.ndarray, " n"], by: float) -> Float[np.ndarray, " n"]:
+    """-1 to 1 onto itself with slope 1 + by in the middle, and on with the slope of the ends."""
+    kept = np.clip(value, -1, 1)
+    return kept * (1 + by) - by * kept**3 + (value - kept) * (1 - 2 * by)
 
 
 @dataclass(frozen=True, eq=False)
 class FaceModel:
-    """Mean and modes on the grid; mm, head frame. `inside` says which cells are face."""
+    """Mean and modes on the grid; mm, head frame. The mesh's vertices lie at `cells` (column, row) of the grid."""
 
-    angle_range: float  # radians: columns run from -angle_range to +angle_range
-    height_range: tuple[float, float]  # mm: rows run from the first (top) to the second
+    chart: Chart
     mean: Float32[np.ndarray, "g g 3"]
-    inside: Bool[np.ndarray, "g g"]
     modes: Float32[np.ndarray, "k m m 3"]  # per standard deviation, on a coarser grid over the same area
+    cells: Float32[np.ndarray, "v 2"]
+    groups: tuple[Group, ...]  # in the order of GROUPS
+    bag: Int32[np.ndarray, "b 3"]  # flat cells of the inner mouth; of the lips above and below them
 
     @cached_property
-    def topology(self) -> tuple[Int32[np.ndarray, "f 3"], Int32[np.ndarray, "v"]]:
-        """Of every face alike: see `grid_faces`."""
-        return grid_faces(self.inside)
+    def faces(self) -> Int32[np.ndarray, "f 3"]:
+        """The groups' polygons as triangles, the same diagonals left and right."""
+        parts = []
+        for group in self.groups:
+            a, b, c, d = group.quads.T
+            left = (self.cells[group.quads, 0].mean(1) < (self.mean.shape[1] - 1) / 2)[:, None]
+            parts += [
+                np.where(left, np.stack([a, b, c], 1), np.stack([a, b, d], 1)),
+                np.where(left, np.stack([a, c, d], 1), np.stack([b, c, d], 1)),
+                group.triangles,
+            ]
+        return np.ascontiguousarray(np.concatenate(parts), np.int32)
 
-    def cells(self, coordinate: Float[np.ndarray, "n 3"], size: int) -> Float[np.ndarray, "n 2"]:
-        """Column and row, in cells of a size x size grid (centres at integers), of template coordinates in mm."""
-        angle = np.arctan2(coordinate[:, 0], coordinate[:, 2] - AXIS_Z)
-        top, bottom = self.height_range
-        across = (angle / self.angle_range + 1) / 2
-        down = (coordinate[:, 1] - top) / (bottom - top)
-        return np.stack([across, down], 1) * size - 0.5
+    @cached_property
+    def mouth(self) -> Bool[np.ndarray, "g g"]:
+        """Cells of the inner mouth, and the edges of the lips, which pixels cannot tell apart."""
+        mouth = np.zeros(self.mean.shape[:2], bool)
+        mouth.reshape(-1)[self.bag] = True
+        return mouth
+
+    @cached_property
+    def lips(self) -> Bool[np.ndarray, "g g"]:
+        """Cells in or near the inner mouth."""
+        import cv2
+
+        reach = 2 * LIPS + 1
+        return np.asarray(cv2.dilate(self.mouth.astype(np.uint8), np.ones((reach, reach), np.uint8)) > 0)
+
+    @cached_property
+    def layers(self) -> Float32[np.ndarray, "m m n"]:
+        """The modes with the grid first."""
+        coarse = self.modes.shape[1]
+        return np.ascontiguousarray(np.moveaxis(self.modes, 0, 2)).reshape(coarse, coarse, -1)
+
+    @cached_property
+    def uv(self) -> Float32[np.ndarray, "v 2"]:
+        """Texture coordinates, origin top left."""
+        return ((self.cells + 0.5) / self.mean.shape[0]).astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """A whole face on the grid of the model: mm, head frame; and how much of each cell the photo showed, 0 to 1."""
+
+    positions: Float[np.ndarray, "g g 3"]
+    seen: Float[np.ndarray, "g g"]
 
 
 def load_face_model(weights: Weights) -> FaceModel:
@@ -54,45 +144,70 @@ def load_face_model(weights: Weights) -> FaceModel:
     tensors = weights.tensors("completion.safetensors")
     try:
         angle, top, bottom = (float(value) for value in tensors["range"])
-        mean, modes = tensors["mean"].astype(np.float32), tensors["modes"].astype(np.float32)
-        inside = tensors["inside"].astype(bool)
-    except (KeyError, ValueError) as error:
+        lips, shift = (tensors[key].astype(np.float32) for key in ("lips", "shift"))
+        mean, modes, cells = (tensors[key].astype(np.float32) for key in ("mean", "modes", "cells"))
+        polygons = {key: tensors[key].astype(np.int32) for key in ("quads", "triangles", "bag")}
+        groups = tuple(
+            Group(
+                name,
+                polygons["quads"][tensors["quad_group"] == number],
+                polygons["triangles"][tensors["triangle_group"] == number],
+            )
+            for number, name in enumerate(GROUPS)
+        )
+    except (KeyError, ValueError, TypeError) as error:
         raise WeightsError(f"completion.safetensors is not of this version: {error}") from error
-    return FaceModel(angle, (top, bottom), mean, inside, modes)
+    chart = Chart(angle, (top, bottom), lips, shift)
+    return FaceModel(chart, mean, modes, cells, groups, polygons["bag"])
 
 
 def complete(
-    model: FaceModel,
-    coordinate: Float[np.ndarray, "n 3"],
-    points: Float[np.ndarray, "n 3"],
-    colors: UInt8[np.ndarray, "n 3"],
-) -> Mesh:
-    """The complete face that explains the visible pixels, in metres of the head frame.
+    model: FaceModel, coordinate: Float[np.ndarray, "n 3"], points: Float[np.ndarray, "n 3"]
+) -> Surface:
+    """The complete face that explains the visible pixels.
 
-    coordinate: template coordinate of each visible pixel, mm; points: its position, mm, head frame; colors: sRGB.
-    Vertices, faces and uv are the same in number and order for every face: vertex i is always the same place on the
-    template.
+    coordinate: template coordinate of each visible pixel, mm; points: its position, mm, head frame.
     """
     size = model.mean.shape[0]
-    cells = model.cells(coordinate.astype(np.float64), size)
+    cells = model.chart.cells(coordinate.astype(np.float64))
     within = (cells > -0.5).all(1) & (cells < size - 0.5).all(1)
-    cells, points, colors = cells[within], points[within], colors[within]
-    shape = _most_probable(model, cells, points)
+    cells, points, coordinate = cells[within], points[within], coordinate[within]
+    template = sample(model.mean.astype(np.float64), cells)
+    outer = np.linalg.norm(coordinate - template, axis=1) < OFF_TEMPLATE_MM
+    cells, points = cells[outer], points[outer]
+    shape = most_probable(model, cells, points)
     residual = points - sample(shape, cells)
-    close = np.linalg.norm(residual, axis=1) < 15.0  # a wrong correspondence is no surface
-    cells, residual, colors = cells[close], residual[close], colors[close]
-    grid, weight = splat(cells, np.concatenate([residual, colors.astype(np.float64)], 1), size)
-    trust = np.clip(weight / 0.5, 0, 1)
-    left_over, support = _diffuse(grid[..., :3], trust, FADING)
+    column, row = np.rint(cells).astype(int).T
+    limit = np.where(model.lips[row, column], WRONG_AT_LIPS_MM, WRONG_MM)
+    close = np.linalg.norm(residual, axis=1) < limit
+    grid, weight = splat(cells[close], residual[close], size)
+    trust = _trust(model, weight)
+    left_over, support = diffuse(grid, trust, FADING)
     shape = shape + left_over * np.clip(2 * support, 0, 1)
-    colour = _fill_colours(grid[..., 3:], trust)
-    return _mesh(model, shape, colour)
+    return Surface(_with_inner_mouth(model, shape), trust)
 
 
-def _most_probable(
+def to_mesh(model: FaceModel, surface: Surface, colors: UInt8[np.ndarray, "v 3"]) -> Mesh:
+    """The mesh of a whole face, in metres of the head frame.
+
+    Vertices, faces, groups and uv are the same in number and order for every face: vertex i is always the same place
+    on the template.
+    """
+    vertices = sample(surface.positions, model.cells.astype(np.float64)) / 1000
+    return Mesh(
+        vertices.astype(np.float32),
+        model.faces,
+        vertex_normals(vertices, model.faces),
+        colors,
+        model.uv,
+        model.groups,
+    )
+
+
+def most_probable(
     model: FaceModel, cells: Float[np.ndarray, "n 2"], points: Float[np.ndarray, "n 3"]
 ) -> Float[np.ndarray, "g g 3"]:
-    """Posterior mean of the Gaussian face model given visible points."""
+    """Posterior mean of the Gaussian face model given visible points, mm, head frame."""
     size, coarse = model.mean.shape[0], model.modes.shape[1]
     if len(points) == 0:
         return model.mean.astype(np.float64)
@@ -100,8 +215,7 @@ def _most_probable(
     some = slice(None, None, step)
     offset = (points[some] - sample(model.mean.astype(np.float64), cells[some])).astype(np.float32)
     on_coarse = (cells[some] + 0.5) * coarse / size - 0.5
-    layers = np.moveaxis(model.modes, 0, 2).reshape(coarse, coarse, -1)
-    by_mode = sample(layers, on_coarse).reshape(len(offset), -1, 3)
+    by_mode = sample(model.layers, on_coarse).reshape(len(offset), -1, 3)
     rows = np.ascontiguousarray(by_mode.transpose(0, 2, 1), np.float32).reshape(3 * len(offset), -1)
     wanted = offset.reshape(-1)
     certainty = INDEPENDENT / len(offset) / NOISE_MM**2
@@ -148,12 +262,27 @@ def splat(
     return mean.reshape(size, size, -1), weight.reshape(size, size)
 
 
-def _blur(grid: Float[np.ndarray, "h w c"], sigma: float) -> Float[np.ndarray, "h w c"]:
+def _trust(model: FaceModel, weight: Float[np.ndarray, "g g"]) -> Float[np.ndarray, "g g"]:
+    """How far to follow the pixels in each cell, from how many there are: less towards the rim of what is seen."""
     import cv2
 
-    return np.asarray(cv2.GaussianBlur(grid, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT)).reshape(
-        grid.shape
-    )
+    enough = np.clip((weight - SPARSE) / (DENSE - SPARSE), 0, 1)
+    seen = ((enough > 0.5) | model.mouth).astype(np.uint8)
+    seen = cv2.morphologyEx(seen, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
+    inside = cv2.distanceTransform(seen, cv2.DIST_L2, cv2.DIST_MASK_5).astype(np.float64)
+    return np.asarray(enough * np.clip((inside - RIM[0]) / (RIM[1] - RIM[0]), 0, 1) * ~model.mouth)
+
+
+def _with_inner_mouth(model: FaceModel, positions: Float[np.ndarray, "g g 3"]) -> Float[np.ndarray, "g g 3"]:
+    """The inner mouth hung as a bag between the lips, the deeper the wider they are open."""
+    cell, top, bottom = model.bag.T
+    flat = positions.reshape(-1, 3).copy()
+    share = ((cell - top) / (bottom - top))[:, None]
+    upper, lower = flat[top], flat[bottom]
+    width = ((bottom - top) / (bottom - top).max())[:, None]
+    depth = (BAG_MM + BAG_SHARE * np.linalg.norm(upper - lower, axis=1, keepdims=True)) * width
+    flat[cell] = upper + (lower - upper) * share - depth * 4 * share * (1 - share) * [0.0, 0.0, 1.0]
+    return flat.reshape(positions.shape)
 
 
 def _enlarge(grid: Float[np.ndarray, "m m 3"], size: int) -> Float[np.ndarray, "size size 3"]:
@@ -162,55 +291,37 @@ def _enlarge(grid: Float[np.ndarray, "m m 3"], size: int) -> Float[np.ndarray, "
     return np.asarray(cv2.resize(grid, (size, size), interpolation=cv2.INTER_CUBIC))
 
 
-def _diffuse(
+def diffuse(
     values: Float[np.ndarray, "g g c"], trust: Float[np.ndarray, "g g"], sigmas: tuple[float, ...]
-) -> tuple[Float[np.ndarray, "g g c"], Float[np.ndarray, "g g 1"]]:
-    """Values where they are trusted, and around there what seeps in, from ever farther; and how much came."""
-    have = trust[..., None]
-    known = values * have
-    filled, weight = known, have
+) -> tuple[Float32[np.ndarray, "g g c"], Float32[np.ndarray, "g g 1"]]:
+    """Values where they are trusted, and around there what seeps in, from ever farther; and how much came.
+
+    sigmas: of the Gaussians, in cells.
+    """
+    have = trust[..., None].astype(np.float32)
+    known = np.concatenate([values.astype(np.float32) * have, have], axis=2)
+    filled, weight = known[..., :-1], have
     for sigma in sigmas:
-        wider, reach = _blur(known, sigma), _blur(trust[..., None], sigma)
-        share = (1 - have) * np.clip(reach * 8, 0, 1)
-        filled = filled + wider / np.maximum(reach, 1e-6) * share
+        wider = _blurred(known, sigma)
+        reach = wider[..., -1:]
+        share = (1 - have) * np.minimum(reach * 8, 1)
+        filled = filled + wider[..., :-1] * (share / np.maximum(reach, 1e-6))
         have = have + share
         weight = np.maximum(weight, reach)
     return filled / np.maximum(have, 1e-6), weight
 
 
-def _fill_colours(
-    colour: Float[np.ndarray, "g g 3"], trust: Float[np.ndarray, "g g"]
-) -> UInt8[np.ndarray, "g g 3"]:
-    """Unseen cells take the mirrored side's colour, then whatever diffuses in from around."""
-    from_twin = (1 - trust) * trust[:, ::-1]
-    weight = trust + from_twin
-    mixed = colour * trust[..., None] + colour[:, ::-1] * from_twin[..., None]
-    mixed /= np.maximum(weight, 1e-6)[..., None]
-    return np.clip(_diffuse(mixed, weight, EVERYWHERE)[0], 0, 255).astype(np.uint8)
+def _blurred(grid: Float32[np.ndarray, "g g c"], sigma: float) -> Float32[np.ndarray, "g g c"]:
+    """Gaussian blur with nothing beyond the edge; wide ones on a coarser grid."""
+    import cv2
 
-
-def grid_faces(inside: Bool[np.ndarray, "g g"]) -> tuple[Int32[np.ndarray, "f 3"], Int32[np.ndarray, "v"]]:
-    """Two triangles for every square of four cells of the face, and the flat indices of the cells they use."""
-    quads = inside[:-1, :-1] & inside[1:, :-1] & inside[:-1, 1:] & inside[1:, 1:]
-    row, column = np.nonzero(quads)
-    width = inside.shape[1]
-    a, b = row * width + column, row * width + column + 1
-    c, d = a + width, b + width
-    faces = np.concatenate([np.stack([a, c, b], 1), np.stack([b, c, d], 1)])
-    used, flat = np.unique(faces, return_inverse=True)
-    return flat.reshape(-1, 3).astype(np.int32), used.astype(np.int32)
-
-
-def _mesh(model: FaceModel, shape: Float[np.ndarray, "g g 3"], colour: UInt8[np.ndarray, "g g 3"]) -> Mesh:
-    faces, used = model.topology
-    size = model.mean.shape[0]
-    vertices = np.ascontiguousarray(shape.reshape(-1, 3)[used] / 1000, dtype=np.float32)
-    row, column = np.divmod(used, size)
-    uv = np.stack([(column + 0.5) / size, (row + 0.5) / size], 1).astype(np.float32)
-    return Mesh(
-        vertices,
-        faces,
-        vertex_normals(vertices.astype(np.float64), faces),
-        np.ascontiguousarray(colour.reshape(-1, 3)[used]),
-        uv,
+    step = 1
+    while sigma >= 4 and grid.shape[0] % (2 * step) == 0:
+        sigma, step = sigma / 2, 2 * step
+    small = (
+        grid if step == 1 else cv2.resize(grid, None, fx=1 / step, fy=1 / step, interpolation=cv2.INTER_AREA)
+    )
+    small = cv2.GaussianBlur(small, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT)
+    return np.asarray(
+        small if step == 1 else cv2.resize(small, grid.shape[1::-1], interpolation=cv2.INTER_LINEAR)
     )

@@ -1,4 +1,4 @@
-"""Mesh -> files, as {name: bytes}: OBJ with its material and texture, PLY, GLB.
+"""Mesh -> files, as {name: bytes}: OBJ with its material and texture, PLY, GLB, STL.
 
 All are in the mesh's own frame: metres, right-handed, y up, facing +z. Names inside the files are fixed;
 nothing that a user chose enters them. Colours and textures are sRGB. OBJ and PLY say unit and axes in
@@ -15,18 +15,21 @@ from jaxtyping import Float, Int, UInt8
 from facecli.mesh import Mesh
 
 _HEADER = b"# facecli\n# units: metres, y up, right-handed, facing +z\n"
-_MATERIAL = b"# facecli\nnewmtl face\nKa 0 0 0\nKd 1 1 1\nKs 0 0 0\nillum 1\nmap_Kd texture.png\n"
+_MATERIAL = "# facecli\nnewmtl face\nKa 0 0 0\nKd 1 1 1\nKs 0 0 0\nillum 1\nmap_Kd {picture}\n"
 
 _FLOAT, _UNSIGNED_INT, _UNSIGNED_SHORT = 5126, 5125, 5123  # glTF component types
 _VERTEX_DATA, _TRIANGLE_DATA = 34962, 34963  # glTF buffer targets
 _LINEAR, _MIPMAP, _CLAMP = 9729, 9987, 33071
 
 
-def to_obj(mesh: Mesh, texture: UInt8[np.ndarray, "t t 3"] | None) -> dict[str, bytes]:
-    """mesh.obj (micrometre decimals), with mesh.mtl and texture.png if there is a texture.
+def to_obj(
+    mesh: Mesh, texture: UInt8[np.ndarray, "t t 3"] | None, name: str = "mesh", picture: str = "texture.png"
+) -> dict[str, bytes]:
+    """NAME.obj (micrometre decimals), with NAME.mtl and the picture if there is a texture.
 
     Without a texture the vertices carry their colours (`v x y z r g b`, 0 to 1, as MeshLab and Blender read
-    them). Texture coordinates have OBJ's origin, bottom left: v is flipped from `mesh.uv`.
+    them). Texture coordinates have OBJ's origin, bottom left: v is flipped from `mesh.uv`. A mesh with groups
+    is written as their polygons, each group after its `g` line.
     """
     uv = np.stack([mesh.uv[:, 0], 1 - mesh.uv[:, 1]], axis=1)
     places = mesh.vertices
@@ -34,19 +37,24 @@ def to_obj(mesh: Mesh, texture: UInt8[np.ndarray, "t t 3"] | None) -> dict[str, 
         places = np.concatenate([places, mesh.colors / 255.0], axis=1)
     parts = [_HEADER]
     if texture is not None:
-        parts.append(b"mtllib mesh.mtl\n")
+        parts.append(f"mtllib {name}.mtl\n".encode("ascii"))
     parts += [_lines(b"v", places, 6), _lines(b"vt", uv, 6), _lines(b"vn", mesh.normals, 4)]
     if texture is not None:
         parts.append(b"usemtl face\n")
-    parts.append(_face_lines(mesh.faces, len(mesh.vertices)))
-    files = {"mesh.obj": b"".join(parts)}
+    corner = _corner_words(len(mesh.vertices))
+    if not mesh.groups:
+        parts.append(_joined(b"f", corner[mesh.faces]))
+    for group in mesh.groups:
+        parts.append(f"g {group.name}\n".encode("ascii"))
+        parts += [_joined(b"f", corner[polygons]) for polygons in (group.quads, group.triangles)]
+    files = {f"{name}.obj": b"".join(parts)}
     if texture is not None:
-        files |= {"mesh.mtl": _MATERIAL, "texture.png": _png(texture)}
+        files |= {f"{name}.mtl": _MATERIAL.format(picture=picture).encode("ascii"), picture: _png(texture)}
     return files
 
 
-def to_ply(mesh: Mesh) -> dict[str, bytes]:
-    """mesh.ply: binary little endian, normals, uchar colours."""
+def to_ply(mesh: Mesh, name: str = "mesh") -> dict[str, bytes]:
+    """NAME.ply: binary little endian, normals, uchar colours."""
     vertices = np.zeros(len(mesh.vertices), [("place", "<f4", 3), ("normal", "<f4", 3), ("color", "u1", 3)])
     vertices["place"], vertices["normal"], vertices["color"] = mesh.vertices, mesh.normals, mesh.colors
     faces = np.zeros(len(mesh.faces), [("count", "u1"), ("corners", "<i4", 3)])
@@ -64,14 +72,30 @@ def to_ply(mesh: Mesh) -> dict[str, bytes]:
         "property list uchar int vertex_indices",
         "end_header\n",
     ]
-    return {"mesh.ply": "\n".join(header).encode("ascii") + vertices.tobytes() + faces.tobytes()}
+    return {f"{name}.ply": "\n".join(header).encode("ascii") + vertices.tobytes() + faces.tobytes()}
 
 
-def to_glb(mesh: Mesh, texture: UInt8[np.ndarray, "t t 3"] | None) -> dict[str, bytes]:
-    """mesh.glb: glTF 2.0 with the texture inside; without a texture the vertices carry their colours.
+def to_stl(mesh: Mesh, name: str = "mesh") -> dict[str, bytes]:
+    """NAME.stl: binary, triangles with their normals and nothing else; metres."""
+    corners = mesh.vertices[mesh.faces]
+    normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    length = np.linalg.norm(normal, axis=1, keepdims=True)
+    facets = np.zeros(len(corners), [("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("spare", "<u2")])
+    facets["normal"], facets["corners"] = normal / np.where(length == 0, 1, length), corners
+    header = b"facecli, metres, y up, right-handed, facing +z".ljust(80)
+    return {f"{name}.stl": header + struct.pack("<I", len(facets)) + facets.tobytes()}
+
+
+def to_glb(
+    mesh: Mesh,
+    texture: UInt8[np.ndarray, "t t 3"] | None,
+    name: str = "mesh",
+    normal_map: UInt8[np.ndarray, "n n 3"] | None = None,
+) -> dict[str, bytes]:
+    """NAME.glb: glTF 2.0 with the texture inside; without a texture the vertices carry their colours.
 
     A matt material of full base colour (glTF multiplies texture, factor and vertex colours), visible from
-    both sides because the surface is open.
+    both sides because the surface is open. normal_map: tangent space, green up, on the texture's coordinates.
     """
     glb = _Glb()
     attributes = {
@@ -79,16 +103,22 @@ def to_glb(mesh: Mesh, texture: UInt8[np.ndarray, "t t 3"] | None) -> dict[str, 
         "NORMAL": glb.accessor(mesh.normals.astype("<f4"), "VEC3", _FLOAT),
         "TEXCOORD_0": glb.accessor(mesh.uv.astype("<f4"), "VEC2", _FLOAT),
     }
+    if normal_map is not None:
+        attributes["TANGENT"] = glb.accessor(_tangents(mesh).astype("<f4"), "VEC4", _FLOAT)
     surface: dict[str, Any] = {"baseColorFactor": [1, 1, 1, 1], "metallicFactor": 0, "roughnessFactor": 1}
     document: dict[str, Any] = {"asset": {"version": "2.0", "generator": "facecli"}}
-    if texture is not None:
-        surface["baseColorTexture"] = {"index": 0}
-        document |= {
-            "images": [{"bufferView": glb.view(_png(texture)), "mimeType": "image/png", "name": "texture"}],
-            "samplers": [{"magFilter": _LINEAR, "minFilter": _MIPMAP, "wrapS": _CLAMP, "wrapT": _CLAMP}],
-            "textures": [{"source": 0, "sampler": 0}],
-        }
-    else:
+    material: dict[str, Any] = {"name": "face", "pbrMetallicRoughness": surface, "doubleSided": True}
+    pictures = {"texture": texture, "normal": normal_map}
+    for place, (title, picture) in enumerate((k, p) for k, p in pictures.items() if p is not None):
+        image = {"bufferView": glb.view(_png(picture)), "mimeType": "image/png", "name": title}
+        document.setdefault("images", []).append(image)
+        document.setdefault("textures", []).append({"source": place, "sampler": 0})
+        document["samplers"] = [
+            {"magFilter": _LINEAR, "minFilter": _MIPMAP, "wrapS": _CLAMP, "wrapT": _CLAMP}
+        ]
+        into, key = (surface, "baseColorTexture") if title == "texture" else (material, "normalTexture")
+        into[key] = {"index": place}
+    if texture is None:
         # glTF's vertex colours are linear light; four shorts keep the 4-byte alignment it asks for.
         light = np.full((len(mesh.colors), 4), 65535, "<u2")
         light[:, :3] = np.round(_LINEAR_LIGHT[mesh.colors] * 65535)
@@ -102,13 +132,33 @@ def to_glb(mesh: Mesh, texture: UInt8[np.ndarray, "t t 3"] | None) -> dict[str, 
         primitive = {"attributes": attributes, "indices": triangles, "material": 0}
         document |= {
             "meshes": [{"name": "face", "primitives": [primitive]}],
-            "materials": [{"name": "face", "pbrMetallicRoughness": surface, "doubleSided": True}],
+            "materials": [material],
             "nodes": [{"name": "face", "mesh": 0}],
             "scenes": [{"nodes": [0]}],
             "scene": 0,
         }
-        return {"mesh.glb": glb.assemble(document)}
-    return {"mesh.glb": _Glb().assemble({"asset": document["asset"], "scenes": [{}], "scene": 0})}
+        return {f"{name}.glb": glb.assemble(document)}
+    return {f"{name}.glb": _Glb().assemble({"asset": document["asset"], "scenes": [{}], "scene": 0})}
+
+
+def _tangents(mesh: Mesh) -> Float[np.ndarray, "v 4"]:
+    """Unit tangents along u, at right angles to the normals, and the sign of the bitangent: towards smaller v, as
+    glTF has it (section 3.7.2.1), whose pictures start at the top."""
+    a, b, c = mesh.faces.T
+    (du1, dv1), (du2, dv2) = (mesh.uv[b] - mesh.uv[a]).T, (mesh.uv[c] - mesh.uv[a]).T
+    first, second = mesh.vertices[b] - mesh.vertices[a], mesh.vertices[c] - mesh.vertices[a]
+    # Over each triangle the surface moves by this per u, weighted by the triangle's area in the texture.
+    along = (first * dv2[:, None] - second * dv1[:, None]) * np.sign(du1 * dv2 - du2 * dv1)[:, None]
+    total = np.stack(
+        [sum(np.bincount(corner, along[:, k], len(mesh.vertices)) for corner in (a, b, c)) for k in range(3)], 1
+    )
+    total -= np.einsum("ij,ij->i", total, mesh.normals)[:, None] * mesh.normals
+    length = np.linalg.norm(total, axis=1, keepdims=True)
+    # Where the texture gives no direction, any that is at right angles to the normal.
+    spare = np.cross(mesh.normals, np.roll(mesh.normals, 1, axis=1) + [0.1, 0.2, 0.3])
+    total = np.where(length > 1e-9, total, spare)
+    tangent = total / np.linalg.norm(total, axis=1, keepdims=True)
+    return np.concatenate([tangent, np.ones((len(tangent), 1))], axis=1)
 
 
 class _Glb:
@@ -195,12 +245,11 @@ def _lines(keyword: bytes, values: Float[np.ndarray, "n k"], decimals: int) -> b
     return _joined(keyword, numbers)
 
 
-def _face_lines(faces: Int[np.ndarray, "f 3"], count: int) -> bytes:
-    """`f a/a/a b/b/b c/c/c`: place, texture coordinate and normal have the same number, from 1."""
+def _corner_words(count: int) -> UInt8[np.ndarray, "count width"]:
+    """` a/a/a` for each vertex: place, texture coordinate and normal have the same number, from 1."""
     digits = _digits(np.arange(1, count + 1), len(str(count)), padded=False)
     slash, space = (np.full((count, 1), ord(c), np.uint8) for c in "/ ")
-    corner = np.concatenate([space, digits, slash, digits, slash, digits], axis=1)
-    return _joined(b"f", corner[faces])
+    return np.concatenate([space, digits, slash, digits, slash, digits], axis=1)
 
 
 def _digits(

@@ -23,6 +23,15 @@ _CLOSEST_MM = 1.0  # a surface at the camera's own place has no picture
 
 
 @dataclass(frozen=True, eq=False)
+class Group:
+    """A named part of a mesh as polygons, for formats that have them: corners counter-clockwise from outside."""
+
+    name: str
+    quads: Int32[np.ndarray, "q 4"]
+    triangles: Int32[np.ndarray, "t 3"]
+
+
+@dataclass(frozen=True, eq=False)
 class Mesh:
     """Triangles in metres of the head frame; colours sRGB; uv with glTF's origin, top left, 0 to 1."""
 
@@ -31,6 +40,7 @@ class Mesh:
     normals: Float32[np.ndarray, "v 3"]  # unit, outwards
     colors: UInt8[np.ndarray, "v 3"]
     uv: Float32[np.ndarray, "v 2"]
+    groups: tuple[Group, ...] = ()  # the same surface as polygons, where it has parts; else none
 
     def to_trimesh(self) -> Any:
         """The same mesh as a `trimesh.Trimesh` with vertex colours: same vertices, same order."""

@@ -6,22 +6,28 @@ from dataclasses import asdict, dataclass
 
 from facecli.errors import UsageError
 
-FORMATS = ("obj", "ply", "glb")
+FORMATS = ("obj", "ply", "glb", "stl")
 MESHES = ("pixel", "face")
+STRONGEST = 10.0  # times the relief: more tears the surface
 
 
 @dataclass(frozen=True)
 class Options:
-    """The user's choice of outputs. Raises UsageError for an unknown mesh or format, or none at all."""
+    """The user's choice of outputs. Raises UsageError for an unknown mesh or format, none at all, or a
+    scale that is no number from 0 to STRONGEST."""
 
     formats: tuple[str, ...] = ("obj", "ply")
     maps: bool = False
     preview: bool = True
     meshes: tuple[str, ...] = MESHES
+    albedo: bool = False  # the whole face's texture without the light of the photo
+    detail_scale: float = 1.0  # times the third subtask's relief
 
     def __post_init__(self) -> None:
         _check("mesh format", self.formats, FORMATS)
         _check("mesh", self.meshes, MESHES)
+        if not 0 <= self.detail_scale <= STRONGEST:
+            raise UsageError(f"--detail-scale must be 0 to {STRONGEST:g}, not {self.detail_scale:g}")
 
 
 def _check(what: str, names: tuple[str, ...], known: tuple[str, ...]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 
 from facecli.camera import Camera, Pose, camera_for, fit_pose
-from facecli.complete import complete, load_face_model
+from facecli.complete import complete, load_face_model, to_mesh
 from facecli.crop import CROP, Crop, crop_from_detection, crop_from_square
 from facecli.detect import Detection, Detector
 from facecli.geometry import (
@@ -22,8 +22,10 @@ from facecli.geometry import (
     upsample_masked,
 )
 from facecli.images import Image
+from facecli.landmarks import Landmarks, dense_landmarks
 from facecli.mesh import Mesh, grid_mesh
 from facecli.runtime import Maps, Network
+from facecli.texture import Shown, Skin, bake, vertex_colors
 from facecli.weights import Template, Weights, load_template, load_weights
 
 INPUT = 512  # the network's crop
@@ -55,6 +57,9 @@ class Face:
     landmarks_3d: Float[np.ndarray, "68 3"]  # the same, metres, head frame
     landmarks_visible: Bool[np.ndarray, "68"]  # whether the photo shows it
     seconds: dict[str, float] = field(default_factory=dict)  # wall time by stage
+    skin: Skin | None = None  # the whole face's texture and where it is from
+    dense: Landmarks | None = None  # MediaPipe's 468 points on the whole face
+    detail_scale: float = 1.0  # how much of maps.detail is in the mesh
 
 
 class Reconstructor:
@@ -62,7 +67,7 @@ class Reconstructor:
 
     device: "auto", "cpu", "cuda" or "cuda:N". weights: default the packaged ones. threads: of the CPU, 0 = all.
     focal: focal length in pixels of every photo; else EXIF, else a guess. detail: displace the mesh by the
-    third subtask's relief. whole: also make `Face.complete`.
+    third subtask's relief, times detail_scale. whole: also make `Face.complete`, `skin` and `dense`.
 
     Raises WeightsError and DeviceError.
     """
@@ -75,13 +80,14 @@ class Reconstructor:
         focal: float | None = None,
         detail: bool = True,
         whole: bool = True,
+        detail_scale: float = 1.0,
     ) -> None:
         weights = load_weights() if weights is None else weights
         self.network = Network(weights, device, threads)
         self.detector = Detector(weights.read("detector.onnx"), threads)
         self.template: Template = load_template(weights)
         self.model = load_face_model(weights) if whole else None
-        self.focal, self.detail = focal, detail
+        self.focal, self.detail, self.detail_scale = focal, detail, detail_scale if detail else 0.0
 
     def reconstruct(self, image: Image | UInt8[np.ndarray, "h w 3"]) -> list[Face]:
         """Every face of an upright sRGB photo, the most certain detection first; [] when there is none.
@@ -155,16 +161,20 @@ class Reconstructor:
         photographed = crop.warp(image.pixels, CROP)
         if self.detail:
             step = INPUT // CROP
-            relief = maps.detail.reshape(CROP, step, CROP, step).mean((1, 3))
+            relief = maps.detail.reshape(CROP, step, CROP, step).mean((1, 3)) * self.detail_scale
             surface = displace(surface, normals(surface, region), relief.astype(np.float64))
         mesh = grid_mesh(surface, region, photographed, pose)
         if len(mesh.faces) == 0:
             return None
-        whole = None
+        texture = crop.warp(image.pixels, _texture_size(crop))
+        whole = skin = dense = None
         if self.model is not None:
             sure = inner(region)
-            whole = complete(self.model, finer[sure][:, :3], pose.to_head(surface[sure]), photographed[sure])
-        texture = crop.warp(image.pixels, _texture_size(crop))
+            completed = complete(self.model, finer[sure][:, :3], pose.to_head(surface[sure]))
+            shown = Shown(surface[..., 2], region)
+            skin = bake(self.model, completed, shown, texture, camera, pose, crop)
+            whole = to_mesh(self.model, completed, vertex_colors(skin.texture, self.model.uv))
+            dense = dense_landmarks(self.model, self.template.dense, skin, camera, pose)
         clock.mark("assemble")
         return Face(
             detection,
@@ -179,6 +189,9 @@ class Reconstructor:
             pose.to_head(landmarks_3d) / 1000,
             visible,
             seconds | clock.seconds,
+            skin,
+            dense,
+            self.detail_scale,
         )
 
 

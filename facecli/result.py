@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,18 +13,25 @@ from jaxtyping import Bool, Float, UInt8, UInt16
 from facecli.camera import Camera
 from facecli.crop import CROP
 from facecli.images import Image, encode_png
+from facecli.landmarks import DENSE_NAMES, IBUG_NAMES, Landmarks, part_indices
 from facecli.mesh import Mesh
 from facecli.options import Options
 from facecli.pipeline import Face
+from facecli.texture import Skin
 
-SCHEMA = "facecli.result/1"
+SCHEMA, LANDMARK_SCHEMA = "facecli.result/1", "facecli.landmarks/1"
 PREVIEW_SIZE = 512
 
 # Affine codes of the maps: value = (mm + offset) * scale, so mm = value / scale - offset. 0 means no data.
 DEPTH_SCALE, DEPTH_OFFSET = 100.0, 327.68  # 16 bit: steps of 0.01 mm, -327.67 to +327.67 mm
-DETAIL_SCALE, DETAIL_OFFSET = 8192.0, 4.0  # 16 bit: steps of 0.00012 mm, -4 to +4 mm
+DETAIL_SCALE, DETAIL_OFFSET = 8192.0, 4.0  # 16 bit: steps of 0.00012 mm, -4 to +4 mm; displacement alike
 COORDINATE_SCALE, COORDINATE_OFFSET = 1.0, 128.0  # 8 bit: steps of 1 mm, -127 to +127 mm
 
+FOCAL_NOTES = {
+    "option": "the focal length that was given",
+    "exif": "EXIF's 35 mm equivalent focal length, over the diagonal of 36 x 24 mm",
+    "default": "no EXIF focal length: a guess of 1.2 times the photo's longer side",
+}
 SCALE_NOTE = (
     "One photo does not tell absolute size. Lengths assume a head of average size: the template's mean head "
     "is fitted to the face without scaling. A child's head comes out too large."
@@ -37,9 +45,9 @@ def face_files(
     files: dict[str, bytes] = {}
     if "pixel" in options.meshes:
         files |= _mesh_files(face.mesh, face.texture, options)
-    if "face" in options.meshes and face.complete is not None:
-        whole = _mesh_files(face.complete, None, options)
-        files |= {name.replace("mesh.", "face."): data for name, data in whole.items()}
+    if "face" in options.meshes and face.complete is not None and face.skin is not None:
+        files |= whole_files(face, face.complete, face.skin, options)
+    files["landmarks.json"] = _to_json(describe_landmarks(face))
     if options.maps:
         files |= map_files(face)
     if options.preview:
@@ -50,12 +58,12 @@ def face_files(
         files["preview.png"] = encode_png(picture)
     facts = describe(face, index, image, name, [*files, "result.json"], versions)
     if options.maps:
-        facts["maps"] = MAP_NOTES
+        facts["maps"] = MAP_NOTES | (WHOLE_NOTES if "texture_visibility.png" in files else {})
     files["result.json"] = _to_json(facts)
     return files
 
 
-def _mesh_files(mesh: Mesh, texture: UInt8[np.ndarray, "t t 3"] | None, options: Options) -> dict[str, bytes]:
+def _mesh_files(mesh: Mesh, texture: UInt8[np.ndarray, "t t 3"], options: Options) -> dict[str, bytes]:
     from facecli import export
 
     files: dict[str, bytes] = {}
@@ -65,7 +73,65 @@ def _mesh_files(mesh: Mesh, texture: UInt8[np.ndarray, "t t 3"] | None, options:
         files |= export.to_ply(mesh)
     if "glb" in options.formats:
         files |= export.to_glb(mesh, texture)
+    if "stl" in options.formats:
+        files |= export.to_stl(mesh)
     return files
+
+
+def whole_files(face: Face, mesh: Mesh, skin: Skin, options: Options) -> dict[str, bytes]:
+    """face.* in the chosen formats; with maps also what is on the texture's coordinates."""
+    from facecli import export, texture
+
+    files: dict[str, bytes] = {}
+    skin_colour = skin.texture
+    if options.albedo:
+        skin_colour = texture.unlit(skin).albedo
+        mesh = replace(mesh, colors=texture.vertex_colors(skin_colour, mesh.uv))
+    relief = facing = None
+    if face.detail_scale > 0 and (options.maps or "glb" in options.formats):
+        detail = face.maps.detail * np.float32(face.detail_scale)
+        relief = texture.displacement(skin, detail, face.camera, face.pose, face.crop)
+        facing = texture.normal_map(skin, relief)
+    if "obj" in options.formats:
+        files |= export.to_obj(mesh, skin_colour, "face", "face.png")
+    if "ply" in options.formats:
+        files |= export.to_ply(mesh, "face")
+    if "glb" in options.formats:
+        files |= export.to_glb(mesh, skin_colour, "face", facing)
+    if "stl" in options.formats:
+        files |= export.to_stl(mesh, "face")
+    if options.maps:
+        files["texture_visibility.png"] = encode_png(skin.visibility)
+        if relief is not None and facing is not None:
+            files["face_normal.png"] = encode_png(facing)
+            files["face_displacement.png"] = encode_png(
+                encode_affine(relief, DETAIL_SCALE, DETAIL_OFFSET, 65535)
+            )
+    return files
+
+
+def describe_landmarks(face: Face) -> dict[str, Any]:
+    """What landmarks.json says: the iBUG 68, and the 468 points where there is a whole face."""
+    facts: dict[str, Any] = {
+        "schema": LANDMARK_SCHEMA,
+        "units": {"photo": "pixels, x right, y down, centres at integers", "mesh": "metres, as the mesh"},
+        "ibug68": _landmarks(
+            IBUG_NAMES, Landmarks(face.landmarks, face.landmarks_3d, face.landmarks_visible)
+        ),
+    }
+    if face.dense is not None:
+        facts["mediapipe468"] = _landmarks(DENSE_NAMES, face.dense)
+        facts["mediapipe468"]["parts"] = part_indices()
+    return facts
+
+
+def _landmarks(names: tuple[str, ...], landmarks: Landmarks) -> dict[str, Any]:
+    return {
+        "names": list(names),
+        "photo": _numbers(landmarks.photo, 2),
+        "mesh": _numbers(landmarks.mesh, 6),
+        "visible": [bool(seen) for seen in landmarks.visible],
+    }
 
 
 def describe(
@@ -149,6 +215,27 @@ MAP_NOTES: dict[str, Any] = {
 }
 
 
+WHOLE_NOTES: dict[str, Any] = {
+    "texture_visibility.png": {
+        "bits": 8,
+        "frame": "the texture of face.*",
+        "meaning": "share of the texel's colour that is the photo's own = value / 255; the rest was filled in",
+    },
+    "face_normal.png": {
+        "bits": 8,
+        "frame": "the texture of face.*",
+        "meaning": "tangent-space normal: along u, against v, outwards = (value - 128) / 127 (OpenGL's green)",
+    },
+    "face_displacement.png": {
+        "bits": 16,
+        "scale": DETAIL_SCALE,
+        "offset": DETAIL_OFFSET,
+        "frame": "the texture of face.*",
+        "meaning": "mm along the normal of face.*, outwards = value / scale - offset; what its vertices lack",
+    },
+}
+
+
 def map_files(face: Face) -> dict[str, bytes]:
     """region, depth, correspondence, normal and detail as PNG; MAP_NOTES says how to read them."""
     maps = face.maps
@@ -199,6 +286,7 @@ def _camera(camera: Camera, image: Image) -> dict[str, Any]:
         "centre": [_number(camera.centre_x, 3), _number(camera.centre_y, 3)],
         "matrix": _numbers(camera.matrix, 4),
         "source": camera.source,
+        "why": FOCAL_NOTES[camera.source],
         "field_of_view": {
             "horizontal": angle(image.width),
             "vertical": angle(image.height),

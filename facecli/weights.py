@@ -91,6 +91,7 @@ class Template:
 
     landmarks: Float[np.ndarray, "68 3"]  # iBUG 68 order
     box_points: Float[np.ndarray, "n 3"]  # the outline of the face area, hairline to chin, ear to ear
+    dense: Float[np.ndarray, "468 3"]  # in the order of MediaPipe's canonical face
 
 
 def find_weights() -> Path:
@@ -125,7 +126,7 @@ def load_template(weights: Weights) -> Template:
     """The mean head's landmarks and outline. Raises WeightsError."""
     tensors = weights.tensors("template.safetensors")
     arrays = {}
-    for key, rows in (("landmarks68", 68), ("face_points", None)):
+    for key, rows in (("landmarks68", 68), ("face_points", None), ("landmarks468", 468)):
         array = tensors.get(key)
         if (
             array is None
@@ -136,7 +137,7 @@ def load_template(weights: Weights) -> Template:
         ):
             raise WeightsError(f"template.safetensors has no finite {rows or 'n'} x 3 array {key}: {REPAIR}")
         arrays[key] = array.astype(np.float64)
-    return Template(arrays["landmarks68"], arrays["face_points"])
+    return Template(arrays["landmarks68"], arrays["face_points"], arrays["landmarks468"])
 
 
 def _parse(document: object, path: Path) -> Manifest:

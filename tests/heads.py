@@ -126,7 +126,9 @@ def reconstructor(detail=False):
     model = head_model()
     made = Reconstructor.__new__(Reconstructor)
     made.template = Template(
-        model.neutral[model.landmark_vertices].astype(np.float64), model.neutral[:6706:7].astype(np.float64)
+        model.neutral[model.landmark_vertices].astype(np.float64),
+        model.neutral[:6706:7].astype(np.float64),
+        model.neutral[:468].astype(np.float64),
     )
-    made.model, made.focal, made.detail = None, None, detail
+    made.model, made.focal, made.detail, made.detail_scale = None, None, detail, float(detail)
     return made

@@ -8,8 +8,19 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from facecli.complete import FaceModel, complete, grid_faces, load_face_model, sample, splat
+from facecli.complete import (
+    GROUPS,
+    FaceModel,
+    Surface,
+    complete,
+    diffuse,
+    load_face_model,
+    sample,
+    splat,
+    to_mesh,
+)
 from facecli.errors import WeightsError
+from facecli.mesh import Mesh
 from facecli.weights import Manifest, Weights, WeightsFile, load_weights
 
 
@@ -18,94 +29,216 @@ def model() -> FaceModel:
     return load_face_model(load_weights())
 
 
+def inner(model: FaceModel) -> np.ndarray:
+    """Flat cells well inside the face, not of the mouth: what a photo could show."""
+    size = model.mean.shape[0]
+    column, row = np.rint(model.cells).astype(int).T
+    used = np.zeros((size, size), bool)
+    used[row, column] = True
+    used[:, :3] = used[:, -3:] = used[:2] = used[-2:] = False
+    return np.flatnonzero(used & ~model.lips)
+
+
 def person(model: FaceModel, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """A random head of the model: template coordinates and positions of every cell of the face, mm."""
+    """A random head of the model: template coordinates and positions of its inner cells, mm."""
     import cv2
 
     weights = np.random.default_rng(seed).normal(0, 1, len(model.modes)).astype(np.float32)
-    offset = cv2.resize(
-        np.tensordot(weights, model.modes, 1), model.inside.shape, interpolation=cv2.INTER_CUBIC
-    )
-    return model.mean[model.inside].astype(np.float64), (model.mean + offset)[model.inside].astype(np.float64)
+    size = model.mean.shape[:2]
+    offset = cv2.resize(np.tensordot(weights, model.modes, 1), size, interpolation=cv2.INTER_CUBIC)
+    cells = inner(model)
+    row, column = np.divmod(cells, size[0])
+    coordinate = sample(model.mean.astype(np.float64), np.stack([column, row], 1).astype(float))
+    # Where the chart puts a coordinate is where its position belongs.
+    where = model.chart.cells(coordinate)
+    return coordinate, sample((model.mean + offset).astype(np.float64), where)
 
 
-def grey(count: int) -> np.ndarray:
-    return np.full((count, 3), 128, np.uint8)
+def dense(model: FaceModel, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The same with four pixels in each cell."""
+    coordinate, points = person(model, seed)
+    return np.repeat(coordinate, 4, axis=0), np.repeat(points, 4, axis=0)
+
+
+def grey(model: FaceModel) -> np.ndarray:
+    return np.full((len(model.cells), 3), 128, np.uint8)
+
+
+def mesh_of(model: FaceModel, coordinate: np.ndarray, points: np.ndarray) -> Mesh:
+    return to_mesh(model, complete(model, coordinate, points), grey(model))
 
 
 def test_every_face_has_the_same_topology(model: FaceModel) -> None:
-    meshes = [complete(model, *person(model, seed), grey(model.inside.sum())) for seed in (1, 2)]
+    meshes = [mesh_of(model, *dense(model, seed)) for seed in (1, 2)]
     assert np.array_equal(meshes[0].faces, meshes[1].faces)
     assert np.array_equal(meshes[0].uv, meshes[1].uv)
-    assert len(meshes[0].vertices) == len(meshes[1].vertices) > 10_000
+    assert meshes[0].groups is meshes[1].groups
+    assert 10_000 < len(meshes[0].vertices) == len(meshes[1].vertices) < 20_000
     assert not np.allclose(meshes[0].vertices, meshes[1].vertices, atol=1e-3)
 
 
-def test_topology_is_sound_and_outward(model: FaceModel) -> None:
-    mesh = complete(model, *person(model, 3), grey(model.inside.sum()))
-    edges = np.sort(mesh.faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), 1)
-    assert np.unique(edges, axis=0, return_counts=True)[1].max() == 2
+def edges_of(polygons: np.ndarray) -> np.ndarray:
+    count = polygons.shape[1]
+    return np.concatenate([polygons[:, [k, (k + 1) % count]] for k in range(count)])
+
+
+def test_the_groups_tile_the_mesh_with_quads_above_all(model: FaceModel) -> None:
+    assert tuple(group.name for group in model.groups) == GROUPS
+    quads = sum(len(group.quads) for group in model.groups)
+    triangles = sum(len(group.triangles) for group in model.groups)
+    assert quads > 100 * triangles > 0
+    assert len(model.faces) == 2 * quads + triangles
+    edges = np.concatenate(
+        [edges_of(part) for group in model.groups for part in (group.quads, group.triangles)]
+    )
+    _, count = np.unique(edges, axis=0, return_counts=True)
+    assert count.max() == 1, "each edge once in each direction: one orientation, no edge of three"
+    both = {tuple(edge) for edge in edges}
+    rim = [edge for edge in both if edge[::-1] not in both]
+    following = dict(rim)
+    assert len(following) == len(rim), "the rim never touches itself"
+    start = at = rim[0][0]
+    steps = 0
+    while steps == 0 or at != start:
+        at, steps = following[at], steps + 1
+    assert steps == len(rim), "one rim: eyes and mouth are closed"
+    assert len(model.cells) - len({tuple(sorted(edge)) for edge in both}) + quads + triangles == 1, "a disc"
+
+
+def test_no_polygon_is_folded_in_the_texture(model: FaceModel) -> None:
+    a, b, c = (model.uv[corner].astype(float) for corner in model.faces.T)
+    area = (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]
+    cell = 0.5 / model.mean.shape[0] ** 2
+    assert (-area / 2).min() > 0.05 * cell, "counter-clockwise from outside: v points down"
+    assert (-area / 2).max() < 3 * cell
+    assert model.uv.min() >= 0 and model.uv.max() <= 1
+
+
+def test_left_is_the_mirror_image_of_right(model: FaceModel) -> None:
+    size = model.mean.shape[0]
+    twin = model.cells * [-1, 1] + [size - 1, 0]
+    order, mirrored = np.lexsort(model.cells.T.round(3)), np.lexsort(twin.T.round(3))
+    np.testing.assert_allclose(model.cells[order], twin[mirrored], atol=2e-3)
+    partner = np.empty(len(twin), int)
+    partner[mirrored] = order
+
+    def outlines(polygons: np.ndarray) -> set[tuple[int, ...]]:
+        return {tuple(sorted(polygon)) for polygon in polygons.tolist()}
+
+    for group, other in zip(model.groups, (0, 2, 1, 3), strict=True):
+        for kind in ("quads", "triangles"):
+            assert outlines(partner[getattr(group, kind)]) == outlines(getattr(model.groups[other], kind))
+    across = model.cells[model.faces, 0]
+    beside = model.faces[(across > (size - 1) / 2).all(1) | (across < (size - 1) / 2).all(1)]
+    assert outlines(partner[beside]) == outlines(beside), "and so are the diagonals"
+
+
+def test_the_rim_is_smooth(model: FaceModel) -> None:
+    edges = np.concatenate(
+        [edges_of(part) for group in model.groups for part in (group.quads, group.triangles)]
+    )
+    both = {tuple(edge) for edge in edges}
+    following = dict(edge for edge in both if edge[::-1] not in both)
+    loop = [next(iter(following))]
+    while following[loop[-1]] != loop[0]:
+        loop.append(following[loop[-1]])
+    step = np.diff(model.cells[[*loop, loop[0]]].astype(float), axis=0)
+    heading = np.unwrap(np.arctan2(step[:, 1], step[:, 0]))
+    assert np.degrees(np.abs(np.diff(heading)).max()) < 30, "a staircase has corners of 45 and 90"
+
+
+def test_surface_is_outward_and_eyes_and_mouth_are_where_they_belong(model: FaceModel) -> None:
+    mesh = mesh_of(model, *dense(model, 3))
     assert np.array_equal(np.unique(mesh.faces), np.arange(len(mesh.vertices)))
-    assert (mesh.normals[:, 2] > 0).mean() > 0.85
+    assert (mesh.normals[:, 2] > 0).mean() > 0.8
     nose = mesh.vertices[np.argmax(mesh.vertices[:, 2])]
     assert abs(nose[0]) < 0.015 and mesh.vertices[:, 1].max() > 0.05
+    middle = {group.name: mesh.vertices[np.unique(group.quads)].mean(0) * 1000 for group in mesh.groups[1:]}
+    assert middle["right_eye"][0] < -20 < 20 < middle["left_eye"][0], "the subject's right has negative x"
+    assert abs(middle["right_eye"][1] - middle["left_eye"][1]) < 8
+    assert middle["mouth"][1] < middle["left_eye"][1] - 40 and abs(middle["mouth"][0]) < 8
+
+
+def error_at(model: FaceModel, surface: Surface, coordinate: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Distance (mm) of the surface to the truth, at places of the template."""
+    return np.linalg.norm(sample(surface.positions, model.chart.cells(coordinate)) - points, axis=1)
 
 
 @pytest.mark.parametrize("hidden_side", [0.0, 20.0])
 def test_the_visible_side_is_kept_and_the_hidden_side_is_close(model: FaceModel, hidden_side: float) -> None:
-    coordinate, truth = person(model, 4)
+    coordinate, truth = dense(model, 4)
     seen = coordinate[:, 0] > hidden_side
-    mesh = complete(model, coordinate[seen], truth[seen], grey(seen.sum()))
-    _, used = grid_faces(model.inside)
-    number = np.full(model.inside.size, -1)
-    number[np.flatnonzero(model.inside)] = np.arange(model.inside.sum())
-    ours, wanted = mesh.vertices * 1000.0, truth[number[used]]
-    error = np.linalg.norm(ours - wanted, axis=1)
-    deep = coordinate[number[used], 0] > hidden_side + 10
-    assert np.median(error[deep]) < 0.3
-    mean_error = np.linalg.norm(model.mean.reshape(-1, 3)[used] - wanted, axis=1)
-    hidden = coordinate[number[used], 0] < hidden_side - 10
+    error = error_at(model, complete(model, coordinate[seen], truth[seen]), coordinate, truth)
+    deep = coordinate[:, 0] > hidden_side + 10
+    assert np.median(error[deep]) < 0.1 and np.percentile(error[deep], 90) < 0.3
+    mean_error = error_at(model, complete(model, coordinate[:0], truth[:0]), coordinate, truth)
+    hidden = coordinate[:, 0] < hidden_side - 10
     assert np.median(error[hidden]) < 0.4 * np.median(mean_error[hidden])
 
 
 def test_what_the_model_cannot_say_is_still_kept_where_it_is_seen(model: FaceModel) -> None:
-    coordinate, truth = person(model, 5)
+    coordinate, truth = dense(model, 5)
     bump = np.exp(-((coordinate - [30.0, -40.0, 50.0]) ** 2).sum(1) / (2 * 12.0**2))
     truth = truth + 4.0 * bump[:, None] * [0.0, 0.0, 1.0]
-    mesh = complete(model, coordinate, truth, grey(len(truth)))
-    _, used = grid_faces(model.inside)
-    number = np.full(model.inside.size, -1)
-    number[np.flatnonzero(model.inside)] = np.arange(model.inside.sum())
-    error = np.linalg.norm(mesh.vertices * 1000.0 - truth[number[used]], axis=1)
-    assert np.median(error[bump[number[used]] > 0.5]) < 0.5
+    error = error_at(model, complete(model, coordinate, truth), coordinate, truth)
+    assert np.median(error[bump > 0.5]) < 0.1
 
 
 def test_wrong_correspondences_do_not_bend_the_face(model: FaceModel) -> None:
-    coordinate, truth = person(model, 6)
-    clean = complete(model, coordinate, truth, grey(len(truth)))
+    coordinate, truth = dense(model, 6)
+    clean = mesh_of(model, coordinate, truth)
     random = np.random.default_rng(0)
     wrong = random.choice(len(truth), len(truth) // 20, replace=False)
     spoiled = truth.copy()
     spoiled[wrong] += random.normal(0, 60, (len(wrong), 3))
-    moved = np.linalg.norm(
-        complete(model, coordinate, spoiled, grey(len(truth))).vertices - clean.vertices, axis=1
-    )
+    moved = np.linalg.norm(mesh_of(model, coordinate, spoiled).vertices - clean.vertices, axis=1)
     assert np.median(moved) < 0.0006 and np.percentile(moved, 99) < 0.006
 
 
 def test_nothing_seen_gives_the_mean_face(model: FaceModel) -> None:
-    mesh = complete(model, np.zeros((0, 3)), np.zeros((0, 3)), grey(0))
-    _, used = grid_faces(model.inside)
-    np.testing.assert_allclose(mesh.vertices * 1000, model.mean.reshape(-1, 3)[used], atol=1e-3)
+    surface = complete(model, np.zeros((0, 3)), np.zeros((0, 3)))
+    outside = ~model.mouth
+    np.testing.assert_allclose(surface.positions[outside], model.mean[outside], atol=1e-3)
+    assert not surface.seen.any()
 
 
-def test_hidden_colours_come_from_the_other_side(model: FaceModel) -> None:
-    coordinate, truth = person(model, 7)
-    seen = coordinate[:, 0] > 0
-    colors = np.full((int(seen.sum()), 3), (200, 120, 40), np.uint8)
-    mesh = complete(model, coordinate[seen], truth[seen], colors)
-    assert np.abs(np.median(mesh.colors, axis=0) - [200, 120, 40]).max() <= 2
-    assert (mesh.colors.astype(int).sum(1) > 100).all(), "no black cell is left"
+def test_teeth_do_not_become_lips(model: FaceModel) -> None:
+    coordinate, truth = dense(model, 7)
+    clean = mesh_of(model, coordinate, truth)
+    lips = np.linalg.norm(coordinate - [0.0, -70.0, 74.0], axis=1) < 15
+    deeper = [0.0, 0.0, -12.0]
+    spoiled = mesh_of(
+        model,
+        np.concatenate([coordinate, coordinate[lips] + deeper]),
+        np.concatenate([truth, truth[lips] + deeper]),
+    )
+    assert np.abs(spoiled.vertices - clean.vertices).max() < 0.0005
+
+
+def test_lips_part_without_a_tear(model: FaceModel) -> None:
+    """A face of the model with its mouth as wide open as three standard deviations can make it."""
+    import cv2
+
+    size = model.mean.shape[0]
+    wide = np.stack([cv2.resize(mode, (size, size), interpolation=cv2.INTER_CUBIC) for mode in model.modes])
+    cell, top, bottom = model.bag.T
+    opening = wide.reshape(len(wide), -1, 3)[:, top, 1] - wide.reshape(len(wide), -1, 3)[:, bottom, 1]
+    weights = opening.mean(1)
+    truth = model.mean + np.tensordot(3 * weights / np.linalg.norm(weights), wide, 1)
+    coordinate = sample(model.mean.astype(np.float64), np.argwhere(~model.mouth)[:, ::-1].astype(float))
+    coordinate = np.repeat(coordinate, 4, axis=0)
+    points = sample(truth.astype(np.float64), model.chart.cells(coordinate))
+    surface = complete(model, coordinate, points)
+    flat = surface.positions.reshape(-1, 3)
+    middle = np.abs(flat[top, 0]) < 5
+    wanted = (truth.reshape(-1, 3)[top, 1] - truth.reshape(-1, 3)[bottom, 1])[middle]
+    assert wanted.min() > 5
+    assert np.abs((flat[top, 1] - flat[bottom, 1])[middle] - wanted).max() < 2.5
+    share = ((cell - top) / (bottom - top))[:, None]
+    line = flat[top] + (flat[bottom] - flat[top]) * share
+    back = line - flat[cell]
+    assert np.abs(back[:, :2]).max() < 1e-4 and (back[:, 2] > 0).all(), "a bag behind the lips"
+    assert back[middle, 2].max() > 5
 
 
 def test_sampling_undoes_splatting() -> None:
@@ -115,6 +248,16 @@ def test_sampling_undoes_splatting() -> None:
     grid, weight = splat(cells, values, 8)
     np.testing.assert_allclose(weight, 1)
     np.testing.assert_allclose(sample(grid, cells), values, atol=1e-12)
+
+
+def test_diffusion_keeps_what_is_known_and_reaches_everywhere() -> None:
+    values, trust = np.random.default_rng(0).normal(5, 1, (64, 64, 2)), np.zeros((64, 64))
+    trust[20:30, 40:50] = 1
+    filled, reach = diffuse(values, trust, (1.0, 2.0, 4.0, 8.0, 16.0, 32.0))
+    np.testing.assert_allclose(filled[trust > 0], values[trust > 0], atol=1e-5)
+    known = values[trust > 0]
+    assert known.min() - 1e-5 <= filled.min() and filled.max() <= known.max() + 1e-5
+    assert reach[25, 45, 0] == 1 and 0 < reach[60, 2, 0] < 0.2
 
 
 @pytest.mark.parametrize("tensors", [{}, {"range": np.zeros(2, np.float32)}])

@@ -3,16 +3,19 @@
 import io
 import json
 import re
+import shutil
 import struct
+import subprocess
 import time
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 import trimesh
 
-from facecli.export import to_glb, to_obj, to_ply
-from facecli.mesh import Mesh, vertex_normals
+from facecli.export import to_glb, to_obj, to_ply, to_stl
+from facecli.mesh import Group, Mesh, vertex_normals
 
 
 def wavy(size=20, spread=0.1):
@@ -259,3 +262,117 @@ def test_thirty_thousand_vertices_take_milliseconds():
         to_obj(mesh, TEXTURE)
         best = min(best, time.perf_counter() - start)
     assert best < 0.3, best  # 40 ms on an idle core; the slack is for busy machines
+
+
+def grouped():
+    """The sheet as quads with a hole's worth of triangles, in two named groups."""
+    a = np.arange(400).reshape(20, 20)
+    quads = np.stack([a[:-1, :-1], a[1:, :-1], a[1:, 1:], a[:-1, 1:]], -1).reshape(-1, 4).astype(np.int32)
+    a, b, c, d = quads[:5].T
+    triangles = np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)])
+    none = np.zeros((0, 3), np.int32)
+    return replace(MESH, groups=(Group("face", quads[5:], none), Group("left_eye", quads[:0], triangles)))
+
+
+def test_obj_writes_groups_as_polygons():
+    mesh = grouped()
+    files = to_obj(mesh, TEXTURE, "face", "face.png")
+    assert set(files) == {"face.obj", "face.mtl", "face.png"}
+    text = files["face.obj"].decode()
+    assert "mtllib face.mtl\n" in text and "map_Kd face.png\n" in files["face.mtl"].decode()
+    face, eye = text.split("g face\n")[1].split("g left_eye\n")
+
+    def corners(lines):
+        return [[int(word.split("/")[0]) - 1 for word in line.split()[1:]] for line in lines.splitlines()]
+
+    np.testing.assert_array_equal(corners(face), mesh.groups[0].quads)
+    np.testing.assert_array_equal(corners(eye), mesh.groups[1].triangles)
+
+
+def test_polygons_come_back_through_trimesh_with_the_same_vertices():
+    mesh = grouped()
+    files = to_obj(mesh, TEXTURE)
+    back = load_obj(files)
+    back = back if isinstance(back, trimesh.Trimesh) else trimesh.util.concatenate(list(back.geometry.values()))
+    assert len(back.faces) == len(MESH.faces)
+    assert back.area == pytest.approx(MESH.to_trimesh().area, rel=0.01)
+
+
+def test_stl_comes_back_through_trimesh():
+    data = to_stl(MESH, "face")["face.stl"]
+    assert len(data) == 84 + 50 * len(MESH.faces)
+    back = trimesh.load(io.BytesIO(data), "stl", process=False)
+    np.testing.assert_array_equal(back.triangles.astype(np.float32), MESH.vertices[MESH.faces])
+    np.testing.assert_allclose(back.face_normals, MESH.to_trimesh().face_normals, atol=1e-5)
+    assert len(to_stl(empty())["mesh.stl"]) == 84
+
+
+def test_names_are_the_ones_asked_for():
+    assert set(to_ply(MESH, "face")) == {"face.ply"} and set(to_glb(MESH, None, "face")) == {"face.glb"}
+    assert to_ply(MESH, "face")["face.ply"] == to_ply(MESH)["mesh.ply"]
+
+
+NORMALS = np.full((16, 16, 3), (128, 128, 255), np.uint8)
+
+
+def test_glb_carries_a_normal_map_with_its_tangents():
+    document, binary = parse_glb(to_glb(MESH, TEXTURE, normal_map=NORMALS)["mesh.glb"])
+    (material,) = document["materials"]
+    assert material["pbrMetallicRoughness"]["baseColorTexture"] == {"index": 0}
+    assert material["normalTexture"] == {"index": 1}
+    pictures = []
+    for image in document["images"]:
+        view = document["bufferViews"][image["bufferView"]]
+        pictures.append(decoded(binary[view["byteOffset"] : view["byteOffset"] + view["byteLength"]]))
+    np.testing.assert_array_equal(pictures[0], TEXTURE)
+    np.testing.assert_array_equal(pictures[1], NORMALS)
+    attributes = document["meshes"][0]["primitives"][0]["attributes"]
+    tangent = read_accessor(document, binary, attributes["TANGENT"])
+    np.testing.assert_allclose(np.linalg.norm(tangent[:, :3], axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(np.einsum("ij,ij->i", tangent[:, :3], MESH.normals), 0, atol=1e-5)
+    # On this sheet u runs along x and the picture's top is y: so do tangent and bitangent.
+    assert tangent[:, 0].min() > 0.3 and np.abs(tangent[:, 1]).max() < 0.5
+    bitangent = np.cross(MESH.normals, tangent[:, :3]) * tangent[:, 3:]
+    assert bitangent[:, 1].min() > 0.3
+
+
+def test_tangents_exist_even_where_the_texture_has_no_direction():
+    flat = replace(MESH, uv=np.zeros_like(MESH.uv))
+    document, binary = parse_glb(to_glb(flat, TEXTURE, normal_map=NORMALS)["mesh.glb"])
+    tangent = read_accessor(document, binary, document["meshes"][0]["primitives"][0]["attributes"]["TANGENT"])
+    np.testing.assert_allclose(np.linalg.norm(tangent[:, :3], axis=1), 1, atol=1e-5)
+
+
+VALIDATE = """
+const validator = require('gltf-validator'), fs = require('fs');
+validator.validateBytes(new Uint8Array(fs.readFileSync(process.argv[1])))
+  .then(report => process.stdout.write(JSON.stringify(report.issues)));
+"""
+
+
+def has_validator():
+    node = shutil.which("node")
+    if node is None:
+        return False
+    return subprocess.run([node, "-e", "require('gltf-validator')"], capture_output=True).returncode == 0
+
+
+@pytest.mark.skipif(
+    not has_validator(),
+    reason="needs node and the Khronos validator: npm install gltf-validator, NODE_PATH at its node_modules",
+)
+@pytest.mark.parametrize(
+    "data",
+    [
+        to_glb(MESH, TEXTURE),
+        to_glb(MESH, None),
+        to_glb(empty(), TEXTURE),
+        to_glb(MESH, TEXTURE, normal_map=NORMALS),
+    ],
+    ids=["textured", "vertex colours", "empty", "normal map"],
+)
+def test_the_khronos_validator_finds_nothing(data, tmp_path):
+    (tmp_path / "mesh.glb").write_bytes(data["mesh.glb"])
+    command = ["node", "-e", VALIDATE, str(tmp_path / "mesh.glb")]
+    report = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    assert report["numErrors"] == 0 and report["numWarnings"] == 0, report["messages"]

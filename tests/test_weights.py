@@ -38,7 +38,7 @@ def write_folder(folder: Path, contents: dict[str, bytes], **changes: Any) -> Pa
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    template = save({"landmarks68": LANDMARKS, "face_points": OUTLINE})
+    template = save({"landmarks68": LANDMARKS, "face_points": OUTLINE, "landmarks468": DENSE})
     return write_folder(tmp_path / "weights", {"template.safetensors": template, "detector.onnx": b"a model"})
 
 
@@ -174,13 +174,15 @@ def test_template(folder: Path) -> None:
 @pytest.mark.parametrize(
     "tensors",
     [
-        {"face_points": OUTLINE},
-        {"landmarks68": LANDMARKS},
-        {"landmarks68": LANDMARKS[:67], "face_points": OUTLINE},
-        {"landmarks68": LANDMARKS[:, :2].copy(), "face_points": OUTLINE},
-        {"landmarks68": LANDMARKS * np.float32(np.nan), "face_points": OUTLINE},
-        {"landmarks68": LANDMARKS, "face_points": OUTLINE[:0]},
-        {"landmarks68": LANDMARKS, "face_points": OUTLINE[0]},
+        {"face_points": OUTLINE, "landmarks468": DENSE},
+        {"landmarks68": LANDMARKS, "landmarks468": DENSE},
+        {"landmarks68": LANDMARKS[:67], "face_points": OUTLINE, "landmarks468": DENSE},
+        {"landmarks68": LANDMARKS[:, :2].copy(), "face_points": OUTLINE, "landmarks468": DENSE},
+        {"landmarks68": LANDMARKS * np.float32(np.nan), "face_points": OUTLINE, "landmarks468": DENSE},
+        {"landmarks68": LANDMARKS, "face_points": OUTLINE[:0], "landmarks468": DENSE},
+        {"landmarks68": LANDMARKS, "face_points": OUTLINE[0], "landmarks468": DENSE},
+        {"landmarks68": LANDMARKS, "face_points": OUTLINE},
+        {"landmarks68": LANDMARKS, "face_points": OUTLINE, "landmarks468": DENSE[:400]},
     ],
 )
 def test_template_of_the_wrong_shape(tmp_path: Path, tensors: dict[str, np.ndarray]) -> None:

@@ -136,6 +136,17 @@ def publish(
     write(checkpoint, assets, weights, version, created or date.today().isoformat(), {"command": command})
 
 
+@app.command("publish-geometry")
+def publish_geometry(
+    weights: Annotated[Path, typer.Argument(help="Folder of published weights.", exists=True)],
+    assets: Assets = SHARED / "assets",
+) -> None:
+    """Write template and completion anew, from the head model alone; the network stays as it is."""
+    from facecli.train.publish import publish_geometry as write
+
+    write(assets, weights)
+
+
 @app.command()
 def evaluate(
     data: Annotated[Path, typer.Argument(help="The evaluation folder.")] = SHARED / "eval",

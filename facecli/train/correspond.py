@@ -31,6 +31,9 @@ LOWER_LIP = np.array(
     int,
 )
 
+LIPS_APART = 0.6
+"""mm from the line where the lips meet to the nearest point of a lip: farther than that line is uncertain."""
+
 
 def canonical_points(obj: Path) -> Float[np.ndarray, "468 3"]:
     """The vertices of MediaPipe's `canonical_face_model.obj`."""
@@ -89,6 +92,18 @@ def attach(model: HeadModel, points: Float[np.ndarray, "468 3"]) -> Attachment:
     nearest, _, triangle = trimesh.proximity.closest_point(surface, points)
     bary = trimesh.triangles.points_to_barycentric(surface.triangles[triangle], nearest)
     return faces[triangle], bary.astype(np.float32)
+
+
+def on_surface(model: HeadModel, attached: Attachment) -> Float[np.ndarray, "468 3"]:
+    """Where the points are on the mean head, mm; those of the closed lips apart, each on its own lip's side."""
+    triples, bary = attached
+    points = (model.neutral[triples] * bary[..., None]).sum(1).astype(float)
+    landmarks = model.neutral[model.landmark_vertices]
+    line = (landmarks[[60, 61, 62, 63, 64]] + landmarks[[60, 67, 66, 65, 64]]) / 2
+    heights = np.interp(points[:, 0], line[:, 0], line[:, 1])
+    points[UPPER_LIP, 1] = np.maximum(points[UPPER_LIP, 1], heights[UPPER_LIP] + LIPS_APART)
+    points[LOWER_LIP, 1] = np.minimum(points[LOWER_LIP, 1], heights[LOWER_LIP] - LIPS_APART)
+    return points
 
 
 def move(model: HeadModel, attached: Attachment, offset: Float[np.ndarray, "468 2"]) -> Attachment:

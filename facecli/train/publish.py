@@ -20,6 +20,7 @@ from facecli.model import FaceNetwork, ModelConfig, Prediction
 from facecli.runtime import cpu_session
 from facecli.train.completion import learn
 from facecli.train.completion import save as save_completion
+from facecli.train.correspond import canonical_points, on_surface, register
 from facecli.train.headmodel import HeadModel
 from facecli.train.lift import face_box_points
 
@@ -55,28 +56,49 @@ def publish(
     )
     if difference > PARITY:
         raise RuntimeError(f"torch and onnxruntime differ by {difference:.2g}, more than {PARITY}")
+    write_geometry(assets, weights)
+    manifest = {
+        "version": version,
+        "created": created,
+        "files": _described(weights),
+        "config": asdict(config),
+        "training": {**progress, **training, "onnx_parity": difference},
+    }
+    _replace_manifest(weights, manifest)
+    sys.stderr.write(f"{weights}: version {version}, parity {difference:.2g}\n")
+    return difference
+
+
+def publish_geometry(assets: Path, weights: Path) -> None:
+    """Write anew what is learned from geometry alone, template and completion, beside a network that stays."""
+    write_geometry(assets, weights)
+    manifest = json.loads((weights / "manifest.json").read_text())
+    _replace_manifest(weights, manifest | {"files": _described(weights)})
+
+
+def write_geometry(assets: Path, weights: Path) -> None:
+    """template.safetensors and completion.safetensors."""
     model = HeadModel.load(assets / "head_model")
-    save_template(model, weights / "template.safetensors")
+    save_template(model, assets, weights / "template.safetensors")
     save_completion(learn(model), weights / "completion.safetensors")
+
+
+def _described(weights: Path) -> dict[str, dict[str, Any]]:
+    """The manifest's entry of each file."""
     files = {}
     for name in FILES:
         data = (weights / name).read_bytes()
         licence = LICENCES.get(name, "Apache-2.0")
         files[name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data), "licence": licence}
-    manifest = {
-        "version": version,
-        "created": created,
-        "files": files,
-        "config": asdict(config),
-        "training": {**progress, **training, "onnx_parity": difference},
-    }
+    return files
+
+
+def _replace_manifest(weights: Path, manifest: dict[str, Any]) -> None:
     for name in FILES:
-        (weights / name).chmod(0o644)
+        (weights / name).chmod(0o644)  # safetensors writes for the owner alone
     temporary = weights / "manifest.tmp"
     temporary.write_text(json.dumps(manifest, indent=1) + "\n")
     temporary.replace(weights / "manifest.json")
-    sys.stderr.write(f"{weights}: version {version}, parity {difference:.2g}\n")
-    return difference
 
 
 def averaged(checkpoint: Path) -> tuple[FaceNetwork, ModelConfig, dict[str, Any]]:
@@ -162,11 +184,13 @@ def parity(network: FaceNetwork, graph: bytes, tensors: bytes) -> float:
     return worst
 
 
-def save_template(model: HeadModel, path: Path) -> None:
-    """The mean head's 68 landmarks and the points that frame a crop, mm, head frame."""
+def save_template(model: HeadModel, assets: Path, path: Path) -> None:
+    """The mean head's 68 landmarks, MediaPipe's 468 points and the points that frame a crop, mm, head frame."""
+    attached = register(model, canonical_points(assets / "landmarks" / "canonical_face_model.obj"))
     save_numpy(
         {
             "landmarks68": model.neutral[model.landmark_vertices].astype(np.float32),
+            "landmarks468": on_surface(model, attached).astype(np.float32),
             "face_points": face_box_points(model.neutral).astype(np.float32),
         },
         path,

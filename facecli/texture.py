@@ -1,0 +1,317 @@
+"""Photo -> UV texture of the whole face: what the photo shows, the rest from the other side, then from around.
+
+Texels belong to the grid of `facecli.complete` at a multiple of its resolution. A texel is visible if its place on the
+face projects into the region, well inside its edge, onto the surface that the photo shows there (the depth map is the
+z-buffer), at an angle that is not grazing. Weights of all three are soft, so nothing ends in a seam.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Shaped, UInt8
+
+from facecli.camera import Camera, Pose
+from facecli.complete import FaceModel, Surface, diffuse
+from facecli.crop import CROP, Crop
+
+SIZE = 1024
+EDGE_PX = (2.0, 7.0)  # crop pixels from the region's edge: hair and background mix in up to the first
+RIM_PX = (9.0, 16.0)  # within so many crop pixels of the edge, colours unlike the face's are not its own
+TOLERANCE, TOLERANCE_SHARE = 12.0, 0.17  # of 255, and of the colour
+BEHIND_MM = (2.5, 6.0)  # behind the surface that the photo shows: hidden from the second on
+GRAZING = (0.12, 0.38)  # cosine of the angle between normal and line of sight
+OPEN_MM = (1.0, 4.0)  # between the lips: the inner mouth is seen from the second on
+EVERYWHERE = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # cells: how far colours spread
+BESIDE = (1.0, 2.0, 4.0, 8.0, 16.0)  # cells: how far the difference in colour between the sides is carried
+CAVITY = 0.45  # of the lips' colour: an inner mouth that nothing shows
+DARKEST, BRIGHTEST = 0.35, 2.5  # shading that is divided out, at least and at most, over its mean
+LIGHT_HOLD = 0.02  # ridge on all but the light's constant: even light unless the photo says otherwise
+
+
+@dataclass(frozen=True, eq=False)
+class Skin:
+    """The whole face in the mesh's UV square, origin top left."""
+
+    surface: Surface
+    texture: UInt8[np.ndarray, "t t 3"]  # sRGB, filled everywhere
+    visibility: UInt8[np.ndarray, "t t"]  # how much of the texel's colour is the photo's: 0 none, 255 all
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """What the photo's crop shows: camera z (mm) of its pixels, and which of them are face."""
+
+    depth: Float[np.ndarray, "256 256"]
+    region: Bool[np.ndarray, "256 256"]
+
+
+def bake(
+    model: FaceModel,
+    surface: Surface,
+    shown: Shown,
+    picture: UInt8[np.ndarray, "p p 3"],
+    camera: Camera,
+    pose: Pose,
+    crop: Crop,
+) -> Skin:
+    """The texture of a face. picture: the photo under `crop` at any resolution."""
+    import cv2
+
+    places, depth = project(surface, camera, pose, crop)
+    weight, edge = _visible(model, surface, shown, places, depth, pose)
+    scale = picture.shape[0] / CROP
+    at = np.asarray(
+        cv2.resize((places + 0.5) * np.float32(scale) - 0.5, (SIZE, SIZE), interpolation=cv2.INTER_LINEAR)
+    )
+    seen = _at(picture, at)
+    small = np.asarray(cv2.resize(seen, weight.shape, interpolation=cv2.INTER_AREA)).astype(np.float32)
+    weight = weight * _like_skin(small, weight, edge)
+    return Skin(surface, *_filled(model, np.asarray(seen), small, weight))
+
+
+def vertex_colors(
+    texture: UInt8[np.ndarray, "t t 3"], uv: Float[np.ndarray, "v 2"]
+) -> UInt8[np.ndarray, "v 3"]:
+    """The texture's colour around each vertex, averaged over about a cell of the grid."""
+    import cv2
+
+    size = texture.shape[0] // 8
+    small = np.asarray(cv2.resize(texture, (size, size), interpolation=cv2.INTER_AREA))
+    column, row = np.rint(uv * size - 0.5).astype(int).clip(0, size - 1).T
+    return np.ascontiguousarray(small[row, column])
+
+
+def project(
+    surface: Surface, camera: Camera, pose: Pose, crop: Crop
+) -> tuple[Float32[np.ndarray, "g g 2"], Float32[np.ndarray, "g g"]]:
+    """Where in the 256 px crop each cell is, and its camera z in mm."""
+    size = surface.positions.shape[0]
+    placed = pose.to_camera(surface.positions.reshape(-1, 3))
+    placed[:, 2] = np.maximum(placed[:, 2], 1.0)
+    pixels = crop.to_crop(camera.project(placed))
+    return (
+        pixels.reshape(size, size, 2).astype(np.float32),
+        placed[:, 2].reshape(size, size).astype(np.float32),
+    )
+
+
+def grid_normals(positions: Float[np.ndarray, "g g 3"]) -> Float[np.ndarray, "g g 3"]:
+    """Unit normals of a surface on a grid, outwards (columns run to the subject's left, rows down)."""
+    down, across = np.gradient(positions, axis=(0, 1))
+    (ax, ay, az), (dx, dy, dz) = np.moveaxis(across, 2, 0), np.moveaxis(down, 2, 0)
+    normal = np.stack([dy * az - dz * ay, dz * ax - dx * az, dx * ay - dy * ax], 2)
+    return normal / np.maximum(np.sqrt(np.einsum("ijk,ijk->ij", normal, normal)), 1e-9)[..., None]
+
+
+def _at(
+    picture: Shaped[np.ndarray, "h w *c"], places: Float32[np.ndarray, "m n 2"], nearest: bool = False
+) -> Shaped[np.ndarray, "m n *c"]:
+    """A picture's values at (column, row), clamped to its edge."""
+    import cv2
+
+    how = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
+    # An empty second map, which the stubs ask for, reads memory that nobody wrote.
+    return np.asarray(cv2.remap(picture, places, None, how, borderMode=cv2.BORDER_REPLICATE))  # type: ignore[call-overload]
+
+
+def _ramp(values: Float[np.ndarray, "*shape"], none_all: tuple[float, float]) -> Float[np.ndarray, "*shape"]:
+    none, all_ = none_all
+    return np.clip((values - none) / (all_ - none), 0, 1)
+
+
+def _visible(
+    model: FaceModel,
+    surface: Surface,
+    shown: Shown,
+    places: Float32[np.ndarray, "g g 2"],
+    depth: Float32[np.ndarray, "g g"],
+    pose: Pose,
+) -> tuple[Float32[np.ndarray, "g g"], Float32[np.ndarray, "g g"]]:
+    """How well the photo shows each cell, 0 to 1, and how far (crop pixels) it is from the region's edge."""
+    import cv2
+
+    framed = np.pad(shown.region, 1).astype(np.uint8)  # the crop's edge is an edge of the region
+    inner = cv2.distanceTransform(framed, cv2.DIST_L2, cv2.DIST_MASK_5)[1:-1, 1:-1]
+    front = np.where(shown.region, shown.depth, 1e6).astype(np.float32)
+    edge = _at(np.asarray(inner), places)
+    nearest = _at(front, places, nearest=True)
+    behind = depth - nearest
+    eye = pose.to_head(np.zeros((1, 3)))[0]
+    sight = eye - surface.positions
+    sight /= np.linalg.norm(sight, axis=2, keepdims=True)
+    cosine = np.einsum("ijk,ijk->ij", grid_normals(surface.positions), sight)
+    weight = _ramp(-np.abs(behind), (-BEHIND_MM[1], -BEHIND_MM[0])) * _ramp(cosine, GRAZING)
+    cell = model.bag[:, 0]
+    weight.reshape(-1)[cell] = 1
+    # Beside what hides it, a cell is never seen alone.
+    weight = cv2.GaussianBlur(cv2.erode(weight.astype(np.float32), np.ones((3, 3))), (0, 0), 0.7)
+    weight.reshape(-1)[cell] = _ramp(_opening(model, surface, sight), OPEN_MM)
+    return (weight * _ramp(edge, EDGE_PX)).astype(np.float32), edge
+
+
+def _opening(
+    model: FaceModel, surface: Surface, sight: Float[np.ndarray, "g g 3"]
+) -> Float[np.ndarray, " b"]:
+    """How far the lips above and below each cell of the inner mouth are apart as seen by the camera, mm."""
+    import cv2
+
+    cell, top, bottom = model.bag.T
+    flat, along = surface.positions.reshape(-1, 3), sight.reshape(-1, 3)[cell]
+    gap = flat[top] - flat[bottom]
+    gap = np.linalg.norm(gap - np.einsum("nk,nk->n", gap, along)[:, None] * along, axis=1)
+    grid = np.zeros((*model.mean.shape[:2], 2))
+    grid.reshape(-1, 2)[cell] = np.stack([gap, np.ones_like(gap)], 1)
+    total, count = np.moveaxis(cv2.blur(grid, (5, 1)), 2, 0)
+    return (total / np.maximum(count, 1e-9)).reshape(-1)[cell]
+
+
+def _like_skin(
+    colour: Float32[np.ndarray, "g g 3"], weight: Float32[np.ndarray, "g g"], edge: Float32[np.ndarray, "g g"]
+) -> Float32[np.ndarray, "g g"]:
+    """0 where a cell near the region's edge has another colour than the face further in: hair, a collar; else 1."""
+    deep = weight * _ramp(edge, RIM_PX)
+    expected, _ = diffuse(colour, deep, EVERYWHERE)
+    far = np.abs(colour - expected).max(axis=2) / (TOLERANCE + TOLERANCE_SHARE * expected.mean(axis=2))
+    alike = 1 - _ramp(far, (0.7, 1.3))
+    return np.maximum(alike, _ramp(edge, RIM_PX)).astype(np.float32)
+
+
+def _filled(
+    model: FaceModel,
+    seen: UInt8[np.ndarray, "t t 3"],
+    small: Float32[np.ndarray, "g g 3"],
+    weight: Float32[np.ndarray, "g g"],
+) -> tuple[UInt8[np.ndarray, "t t 3"], UInt8[np.ndarray, "t t"]]:
+    """The unseen texels from the mirrored side, its colours carried over to this one, and the rest from around."""
+    import cv2
+
+    size, full = weight.shape[0], (seen.shape[1], seen.shape[0])
+    own = weight
+    twin, small_twin = own[:, ::-1], small[:, ::-1]
+    both = own * twin
+    carried, reach = diffuse(small - small_twin, both, BESIDE)
+    carried = carried * np.clip(reach * 8, 0, 1)
+    from_twin = (1 - own) * twin
+    known = own + from_twin
+    mixed = small * own[..., None] + (small_twin + carried) * from_twin[..., None]
+    around, _ = diffuse(mixed / np.maximum(known, 1e-6)[..., None], known, EVERYWHERE)
+    cell = model.bag[:, 0]
+    cavity = np.zeros(size * size, np.float32)
+    cavity[cell] = 1
+    cavity = cv2.GaussianBlur(cavity.reshape(size, size), (0, 0), 0.7)[..., None] * (1 - known[..., None])
+    around = around * (1 - (1 - CAVITY) * cavity)
+
+    def wide(grid: Shaped[np.ndarray, "g g *c"]) -> Shaped[np.ndarray, "t t *c"]:
+        return np.asarray(cv2.resize(grid, full, interpolation=cv2.INTER_LINEAR))
+
+    mirrored = cv2.add(cv2.flip(seen, 1), wide(np.rint(carried).astype(np.int16)), dtype=cv2.CV_8U)
+    share = (from_twin / np.maximum(1 - own, 1e-6)).astype(np.float32)
+    hidden = cv2.blendLinear(
+        mirrored, wide(around.clip(0, 255).astype(np.uint8)), wide(share), wide(1 - share)
+    )
+    texture = cv2.blendLinear(seen, hidden, wide(own), wide(1 - own))
+    return np.asarray(texture), wide(np.rint(own * 255).astype(np.uint8))
+
+
+@dataclass(frozen=True, eq=False)
+class Unlit:
+    """A texture without the light of the photo, and that light: spherical harmonics up to second order in the head
+    frame, in the order 1, x, y, z, xy, yz, xz, xx - yy, 3zz - 1, for red, green and blue."""
+
+    albedo: UInt8[np.ndarray, "t t 3"]
+    light: Float[np.ndarray, "9 3"]
+
+
+def unlit(skin: Skin) -> Unlit:
+    """Divide the shading out of a texture.
+
+    Light is a least-squares fit of nine spherical harmonics (Ramamoorthi and Hanrahan 2001) to the visible skin's
+    linear colours, as if skin had one colour, robust against what has another (Huber). The albedo's brightness and
+    hue are on average the photo's: one photo does not tell skin from lamp.
+    """
+    import cv2
+
+    size = skin.surface.positions.shape[0]
+    small = cv2.resize(skin.texture, (size, size), interpolation=cv2.INTER_AREA)
+    seen = cv2.resize(skin.visibility, (size, size), interpolation=cv2.INTER_AREA) / 255.0
+    basis = _harmonics(grid_normals(skin.surface.positions))
+    colour = _to_linear(small)
+    light = np.stack([_fit_light(basis, colour[..., k], seen) for k in range(3)], axis=1)
+    mean = np.einsum("ijk,kc,ij->c", basis, light, seen) / max(float(seen.sum()), 1e-9)
+    if seen.sum() < 1 or (mean <= 0).any():
+        return Unlit(skin.texture, np.zeros((9, 3)))
+    light = light / mean
+    shading = np.clip(basis @ light, DARKEST, BRIGHTEST).astype(np.float32)
+    wide = cv2.resize(shading, skin.texture.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    return Unlit(_to_srgb(_to_linear(skin.texture) / wide), light)
+
+
+def _fit_light(
+    basis: Float[np.ndarray, "g g 9"], values: Float[np.ndarray, "g g"], seen: Float[np.ndarray, "g g"]
+) -> Float[np.ndarray, " 9"]:
+    rows, wanted, weight = basis.reshape(-1, 9), values.reshape(-1), seen.reshape(-1)
+    hold = np.diag([0.0] + [LIGHT_HOLD] * 8) * max(float(weight.sum()), 1e-9)
+    found, trust = np.zeros(9), weight
+    for _ in range(4):
+        heavy = rows * trust[:, None]
+        found = np.linalg.solve(heavy.T @ rows + hold + 1e-9 * np.eye(9), heavy.T @ wanted)
+        error = np.abs(wanted - rows @ found)
+        spread = np.average(error, weights=trust + 1e-12)
+        trust = weight * np.minimum(1, spread / np.maximum(error, 1e-9))
+    return np.asarray(found)
+
+
+def _harmonics(normal: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 9"]:
+    x, y, z = np.moveaxis(normal, -1, 0)
+    return np.stack([np.ones_like(x), x, y, z, x * y, y * z, x * z, x * x - y * y, 3 * z * z - 1], -1)
+
+
+_CODES = np.arange(256) / 255.0
+_LINEAR = np.where(_CODES <= 0.04045, _CODES / 12.92, ((_CODES + 0.055) / 1.055) ** 2.4).astype(np.float32)
+_STEPS = 4096
+_ENCODED = np.rint(255 * np.interp(np.linspace(0, 1, _STEPS), _LINEAR, _CODES)).astype(np.uint8)
+
+
+def _to_linear(colour: UInt8[np.ndarray, "*n 3"]) -> Float32[np.ndarray, "*n 3"]:
+    return _LINEAR[colour]
+
+
+def _to_srgb(light: Float32[np.ndarray, "*n 3"]) -> UInt8[np.ndarray, "*n 3"]:
+    return _ENCODED[np.clip(light * (_STEPS - 1) + 0.5, 0, _STEPS - 1).astype(np.uint16)]
+
+
+def displacement(
+    skin: Skin, detail: Float32[np.ndarray, "d d"], camera: Camera, pose: Pose, crop: Crop
+) -> Float32[np.ndarray, "t t"]:
+    """Relief in mm along the mesh's normal that is too fine for the mesh to carry; 0 where the photo does not see.
+
+    detail: mm, on a grid of any resolution over the crop. What the mesh's own grid resolves is in its vertices.
+    """
+    import cv2
+
+    places, _ = project(skin.surface, camera, pose, crop)
+    scale = np.float32(detail.shape[0] / CROP)
+    full, size = skin.visibility.shape[::-1], places.shape[0]
+    at = np.asarray(cv2.resize((places + 0.5) * scale - 0.5, full, interpolation=cv2.INTER_LINEAR))
+    relief = _at(detail, at)
+    coarse = cv2.resize(relief, (size, size), interpolation=cv2.INTER_AREA)
+    fine = relief - cv2.resize(coarse, full, interpolation=cv2.INTER_LINEAR)
+    return np.asarray(fine * (skin.visibility / np.float32(255)))
+
+
+def normal_map(skin: Skin, height: Float32[np.ndarray, "t t"]) -> UInt8[np.ndarray, "t t 3"]:
+    """Tangent-space normals of a displacement in mm: red along u, green up (against v), blue outwards."""
+    import cv2
+
+    step = height.shape[0] / skin.surface.positions.shape[0]
+    lengths = [
+        np.maximum(np.linalg.norm(np.gradient(skin.surface.positions, axis=axis), axis=2) / step, 0.02)
+        for axis in (1, 0)
+    ]  # mm between texels
+    slopes = []
+    for axis, length in zip((1, 0), lengths, strict=True):
+        wide = cv2.resize(length.astype(np.float32), height.shape[::-1], interpolation=cv2.INTER_LINEAR)
+        slopes.append(np.gradient(height, axis=axis) / wide)
+    normal = np.stack([-slopes[0], slopes[1], np.ones_like(height)], axis=2)
+    normal /= np.sqrt(np.einsum("ijk,ijk->ij", normal, normal))[..., None]
+    return np.rint(normal * 127 + 128).astype(np.uint8)
