@@ -155,7 +155,7 @@ def _tangents(mesh: Mesh) -> Float[np.ndarray, "v 4"]:
     total -= np.einsum("ij,ij->i", total, mesh.normals)[:, None] * mesh.normals
     length = np.linalg.norm(total, axis=1, keepdims=True)
     # Where the texture gives no direction, any that is at right angles to the normal.
-    spare = np.cross(mesh.normals, np.roll(mesh.normals, 1, axis=1) + [0.1, 0.2, 0.3])
+    spare = np.cross(mesh.normals, np.roll(mesh.normals, 1, axis=1) + np.array([0.1, 0.2, 0.3]))
     total = np.where(length > 1e-9, total, spare)
     tangent = total / np.linalg.norm(total, axis=1, keepdims=True)
     return np.concatenate([tangent, np.ones((len(tangent), 1))], axis=1)

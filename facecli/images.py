@@ -187,9 +187,13 @@ def encode_png(
     pixels: UInt8[np.ndarray, "h w 3"] | UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"],
 ) -> bytes:
     """RGB, grey, or 16-bit grey -> PNG. Only the pixels are written: no profile, no EXIF."""
-    # OpenCV takes BGR; it writes PNG about a third faster than Pillow.
+    # OpenCV takes BGR; it writes PNG about a third faster than Pillow, and twice as fast, and smaller, when it need
+    # not try every filter on every row (which OpenCV before 4.11 never did).
+    quick = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
+    if hasattr(cv2, "IMWRITE_PNG_FILTER"):
+        quick += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
     ordered = np.ascontiguousarray(pixels[:, :, ::-1]) if pixels.ndim == 3 else np.ascontiguousarray(pixels)
-    done, encoded = cv2.imencode(".png", ordered, [cv2.IMWRITE_PNG_COMPRESSION, 2])
+    done, encoded = cv2.imencode(".png", ordered, quick)
     if not done:
         raise ImageError(f"cannot encode {pixels.shape} {pixels.dtype} as PNG")
     return encoded.tobytes()

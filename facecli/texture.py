@@ -25,7 +25,7 @@ EVERYWHERE = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # cells: how far colours spread
 BESIDE = (1.0, 2.0, 4.0, 8.0, 16.0)  # cells: how far the difference in colour between the sides is carried
 CAVITY = 0.45  # of the lips' colour: an inner mouth that nothing shows
 DARKEST, BRIGHTEST = 0.35, 2.5  # shading that is divided out, at least and at most, over its mean
-LIGHT_HOLD = 0.02  # ridge on all but the light's constant: even light unless the photo says otherwise
+LIGHT_HOLD = (0.0, *[0.03] * 3, *[0.15] * 5)  # ridge on the light: even unless the photo says otherwise
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,7 +241,13 @@ def unlit(skin: Skin) -> Unlit:
     if seen.sum() < 1 or (mean <= 0).any():
         return Unlit(skin.texture, np.zeros((9, 3)))
     light = light / mean
-    shading = np.clip(basis @ light, DARKEST, BRIGHTEST).astype(np.float32)
+    shading = np.clip(basis @ light, DARKEST, BRIGHTEST)
+    # Texels that were filled in brought the light of where they came from.
+    from_twin = (1 - seen) * seen[:, ::-1]
+    known = seen + from_twin
+    brought = shading * seen[..., None] + shading[:, ::-1] * from_twin[..., None]
+    shading, _ = diffuse(brought / np.maximum(known, 1e-6)[..., None], known, EVERYWHERE)
+    shading = np.maximum(shading, np.float32(DARKEST))
     wide = cv2.resize(shading, skin.texture.shape[1::-1], interpolation=cv2.INTER_LINEAR)
     return Unlit(_to_srgb(_to_linear(skin.texture) / wide), light)
 
@@ -250,7 +256,7 @@ def _fit_light(
     basis: Float[np.ndarray, "g g 9"], values: Float[np.ndarray, "g g"], seen: Float[np.ndarray, "g g"]
 ) -> Float[np.ndarray, " 9"]:
     rows, wanted, weight = basis.reshape(-1, 9), values.reshape(-1), seen.reshape(-1)
-    hold = np.diag([0.0] + [LIGHT_HOLD] * 8) * max(float(weight.sum()), 1e-9)
+    hold = np.diag(LIGHT_HOLD) * max(float(weight.sum()), 1e-9)
     found, trust = np.zeros(9), weight
     for _ in range(4):
         heavy = rows * trust[:, None]

@@ -293,7 +293,9 @@ def test_polygons_come_back_through_trimesh_with_the_same_vertices():
     mesh = grouped()
     files = to_obj(mesh, TEXTURE)
     back = load_obj(files)
-    back = back if isinstance(back, trimesh.Trimesh) else trimesh.util.concatenate(list(back.geometry.values()))
+    back = (
+        back if isinstance(back, trimesh.Trimesh) else trimesh.util.concatenate(list(back.geometry.values()))
+    )
     assert len(back.faces) == len(MESH.faces)
     assert back.area == pytest.approx(MESH.to_trimesh().area, rel=0.01)
 

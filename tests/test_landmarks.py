@@ -42,7 +42,11 @@ def test_every_point_has_a_name_of_its_own() -> None:
         "outer_lip_0",
         "inner_lip_0",
     )
-    assert (DENSE_NAMES[1], DENSE_NAMES[168], DENSE_NAMES[33]) == ("nose_tip", "between_eyes", "right_eye_lower_0")
+    assert (DENSE_NAMES[1], DENSE_NAMES[168], DENSE_NAMES[33]) == (
+        "nose_tip",
+        "between_eyes",
+        "right_eye_lower_0",
+    )
 
 
 def test_parts_do_not_share_points_and_left_mirrors_right(template: Template) -> None:

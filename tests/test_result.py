@@ -8,16 +8,25 @@ import pytest
 from PIL import Image as pillow
 
 from facecli.camera import Pose, camera_for, rotation_from_angles
+from facecli.complete import Surface
 from facecli.crop import crop_from_square
 from facecli.detect import Detection
 from facecli.errors import UsageError
 from facecli.images import Image
+from facecli.landmarks import DENSE_NAMES, IBUG_NAMES, Landmarks
 from facecli.mesh import grid_mesh
 from facecli.options import Options
 from facecli.pipeline import Face
-from facecli.result import MAP_NOTES, encode_affine, face_files, map_files
+from facecli.result import MAP_NOTES, WHOLE_NOTES, encode_affine, face_files, map_files
 from facecli.runtime import Maps
+from facecli.texture import Skin
 
+_X, _Y = np.meshgrid(np.linspace(-60.0, 60, 64), np.linspace(60.0, -60, 64))
+SKIN = Skin(
+    Surface(np.stack([_X, _Y, 60 - (_X**2 + _Y**2) / 120], 2), np.ones((64, 64))),
+    np.full((512, 512, 3), (180, 130, 100), np.uint8),
+    np.repeat(np.linspace(0, 255, 512).astype(np.uint8)[None], 512, 0),
+)
 VERSIONS = {"facecli": "1", "weights": "2"}
 PHOTO = Image(np.full((480, 640, 3), 128, np.uint8), notes=("a note",))
 
@@ -57,6 +66,10 @@ def face() -> Face:
         landmarks_3d=np.linspace(-0.1, 0.1, 204).reshape(68, 3),
         landmarks_visible=np.arange(68) % 2 == 0,
         seconds={"detect": 0.01234567},
+        skin=SKIN,
+        dense=Landmarks(
+            np.linspace(0, 500, 936).reshape(468, 2), np.zeros((468, 3)), np.arange(468) % 3 == 0
+        ),
     )
 
 
@@ -71,12 +84,18 @@ def decoded(data: bytes) -> np.ndarray:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({}, "face.obj face.ply mesh.mtl mesh.obj mesh.ply preview.png result.json texture.png"),
-        ({"formats": ("ply",), "preview": False}, "face.ply mesh.ply result.json"),
-        ({"formats": ("glb",), "preview": False}, "face.glb mesh.glb result.json"),
+        (
+            {},
+            "face.mtl face.obj face.ply face.png landmarks.json mesh.mtl mesh.obj mesh.ply preview.png "
+            "result.json texture.png",
+        ),
+        ({"formats": ("ply",), "preview": False}, "face.ply landmarks.json mesh.ply result.json"),
+        ({"formats": ("glb",), "preview": False}, "face.glb landmarks.json mesh.glb result.json"),
+        ({"formats": ("stl",), "preview": False}, "face.stl landmarks.json mesh.stl result.json"),
         (
             {"formats": ("ply",), "preview": False, "maps": True},
-            "correspondence.png depth.png detail.png face.ply mesh.ply normal.png region.png result.json",
+            "correspondence.png depth.png detail.png face.ply face_displacement.png face_normal.png "
+            "landmarks.json mesh.ply normal.png region.png result.json texture_visibility.png",
         ),
     ],
 )
@@ -166,20 +185,104 @@ def test_affine_codes_never_reach_the_no_data_value(value: float) -> None:
 
 
 def test_unknown_formats_are_refused() -> None:
-    for formats in (("obj", "stl"), ()):
-        with pytest.raises(UsageError, match="choose from obj, ply, glb"):
+    for formats in (("obj", "fbx"), ()):
+        with pytest.raises(UsageError, match="choose from obj, ply, glb, stl"):
             Options(formats)
 
 
 def test_the_whole_face_is_written_beside_the_pixels_without_touching_their_files(face: Face) -> None:
     both, pixel, whole = files(face), files(face, meshes=("pixel",)), files(face, meshes=("face",))
     assert {name for name in both if name.startswith("mesh.")} == {"mesh.obj", "mesh.mtl", "mesh.ply"}
-    assert {name for name in both if name.startswith("face.")} == {"face.obj", "face.ply"}
+    assert {name for name in both if name.startswith("face.")} == {
+        "face.obj",
+        "face.mtl",
+        "face.png",
+        "face.ply",
+    }
     assert both["mesh.obj"] == pixel["mesh.obj"] and both["face.ply"] == whole["face.ply"]
-    assert b"mtllib" not in both["face.obj"], "its colours are in its vertices"
+    assert b"mtllib face.mtl" in both["face.obj"] and b"map_Kd face.png" in both["face.mtl"]
+    assert np.array_equal(decoded(both["face.png"]), SKIN.texture)
     assert not [name for name in whole if name.startswith("mesh.") or name == "texture.png"]
 
 
 def test_unknown_meshes_are_refused() -> None:
     with pytest.raises(UsageError, match="pixel, face"):
         Options(meshes=("whole",))
+
+
+def test_landmarks_json_names_every_point(face: Face) -> None:
+    facts = json.loads(files(face, preview=False)["landmarks.json"])
+    for key, names, found in (
+        ("ibug68", IBUG_NAMES, Landmarks(face.landmarks, face.landmarks_3d, face.landmarks_visible)),
+        ("mediapipe468", DENSE_NAMES, face.dense),
+    ):
+        marks = facts[key]
+        assert marks["names"] == list(names) and marks["visible"] == found.visible.tolist()
+        assert np.allclose(marks["photo"], found.photo, atol=0.006)
+        assert np.allclose(marks["mesh"], found.mesh, atol=1e-6)
+    assert all(0 <= number < 468 for part in facts["mediapipe468"]["parts"].values() for number in part)
+    alone = json.loads(files(replace(face, dense=None), preview=False)["landmarks.json"])
+    assert "mediapipe468" not in alone and "ibug68" in alone
+
+
+def test_result_json_says_why_the_focal_length_is_what_it_is(face: Face) -> None:
+    facts = json.loads(files(face, preview=False)["result.json"])
+    assert "1.2 times" in facts["camera"]["why"]
+
+
+def test_maps_of_the_texture_decode_by_their_notes(face: Face) -> None:
+    detail = np.zeros((512, 512), np.float32)
+    detail[:, ::3] = 0.2  # finer than the mesh
+    bumpy = replace(face, maps=replace(face.maps, detail=detail))
+    written = files(bumpy, preview=False, maps=True, formats=("glb",))
+    assert json.loads(written["result.json"])["maps"].keys() > WHOLE_NOTES.keys()
+    notes = WHOLE_NOTES["face_displacement.png"]
+    relief = decoded(written["face_displacement.png"]) / notes["scale"] - notes["offset"]
+    assert decoded(written["face_displacement.png"]).dtype == np.uint16
+    assert np.abs(relief[:, 0]).max() < 1e-3, "nothing is seen there"
+    assert 0.02 < np.abs(relief[:, 256:]).max() < 0.25
+    normals = (decoded(written["face_normal.png"]).astype(float) - 128) / 127
+    assert np.abs(np.linalg.norm(normals, axis=2) - 1).max() < 0.02 and normals[..., 2].min() > 0
+    assert np.abs(normals[:, 256:, :2]).max() > 0.05 > np.abs(normals[:, 0, :2]).max()
+    assert np.array_equal(decoded(written["texture_visibility.png"]), SKIN.visibility)
+    assert b"normalTexture" in written["face.glb"]
+
+
+def test_without_detail_there_is_no_relief_to_write(face: Face) -> None:
+    written = files(replace(face, detail_scale=0.0), preview=False, maps=True, formats=("glb",))
+    assert "texture_visibility.png" in written and b"normalTexture" not in written["face.glb"]
+    assert not written.keys() & {"face_normal.png", "face_displacement.png"}
+
+
+def test_twice_the_detail_is_twice_the_displacement(face: Face) -> None:
+    detail = np.zeros((512, 512), np.float32)
+    detail[:, ::3] = 0.2
+    bumpy = replace(face, maps=replace(face.maps, detail=detail))
+    once, twice = (
+        decoded(files(f, preview=False, maps=True, formats=("ply",))["face_displacement.png"]).astype(float)
+        for f in (bumpy, replace(bumpy, detail_scale=2.0))
+    )
+    zero = 4.0 * 8192
+    assert np.abs((twice - zero) - 2 * (once - zero)).max() < 3
+
+
+def test_albedo_replaces_texture_and_vertex_colours(face: Face) -> None:
+    light = np.clip(0.5 + 0.5 * np.linspace(-1, 1, 512), 0.2, None)[None, :, None]
+    lit = replace(
+        SKIN, texture=(SKIN.texture * light).astype(np.uint8), visibility=np.full((512, 512), 255, np.uint8)
+    )
+    shown, without = (
+        decoded(files(replace(face, skin=lit), preview=False, albedo=albedo)["face.png"]).astype(float)
+        for albedo in (False, True)
+    )
+    assert shown.std() / shown.mean() > 2 * without.std(axis=(0, 1)).max() / without.mean()
+    plain, evened = (
+        files(replace(face, skin=lit), preview=False, albedo=a)["face.ply"] for a in (False, True)
+    )
+    assert plain != evened
+
+
+@pytest.mark.parametrize("scale", [-0.1, 10.5, float("nan"), float("inf")])
+def test_a_scale_of_detail_that_makes_no_sense_is_refused(scale: float) -> None:
+    with pytest.raises(UsageError, match="--detail-scale must be 0 to 10"):
+        Options(detail_scale=scale)

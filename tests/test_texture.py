@@ -42,7 +42,12 @@ def posed(yaw: float) -> tuple[Pose, Crop]:
 
 
 def seen(
-    model: FaceModel, surface: Surface, colours: np.ndarray, pose: Pose, crop: Crop, beyond: tuple[int, ...] = HAIR
+    model: FaceModel,
+    surface: Surface,
+    colours: np.ndarray,
+    pose: Pose,
+    crop: Crop,
+    beyond: tuple[int, ...] = HAIR,
 ) -> tuple[np.ndarray, Shown]:
     """The crop (256 px) of a surface with these colours (g g 3) before a wall of one colour, and its depth."""
     from facecli.render import rasterize
@@ -213,7 +218,9 @@ def test_normals_of_a_displacement_tilt_away_from_the_ridge() -> None:
     assert abs((right[0] - 128) / (right[2] - 128) - slope) < 0.015
     assert (normals[20, 20] == [128, 128, 255]).all()
     upright = normal_map(flat_skin(), np.ascontiguousarray(height.T)).astype(float)
-    assert upright[122, 128, 1] > 130 and upright[133, 128, 1] < 126, "above the ridge it leans up: green is up"
+    assert upright[122, 128, 1] > 130 and upright[133, 128, 1] < 126, (
+        "above the ridge it leans up: green is up"
+    )
 
 
 def test_displacement_is_what_the_mesh_is_too_coarse_for() -> None:

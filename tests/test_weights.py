@@ -15,6 +15,7 @@ from facecli.weights import MANIFEST, find_weights, load_template, load_weights
 
 LANDMARKS = np.arange(204, dtype=np.float32).reshape(68, 3)
 OUTLINE = np.arange(30, dtype=np.float32).reshape(10, 3)
+DENSE = np.arange(1404, dtype=np.float32).reshape(468, 3)
 
 
 def entry(data: bytes) -> dict[str, Any]:
@@ -168,7 +169,7 @@ def test_a_pickle_renamed_safetensors_is_refused_even_when_its_hash_is_right(tmp
 def test_template(folder: Path) -> None:
     template = load_template(load_weights(folder))
     assert (template.landmarks == LANDMARKS).all() and template.landmarks.dtype == np.float64
-    assert (template.box_points == OUTLINE).all()
+    assert (template.box_points == OUTLINE).all() and (template.dense == DENSE).all()
 
 
 @pytest.mark.parametrize(

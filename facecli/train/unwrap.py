@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, Real, UInt8
 
 from facecli.complete import Chart
 from facecli.train.headmodel import BACK, FACE_VERTICES, LACRIMAL, SCLERA_LEFT, HeadModel
@@ -199,18 +199,18 @@ def _eye(model: HeadModel, flat: Float[np.ndarray, "v 2"]) -> Contour:
     _, label, facts, _ = cv2.connectedComponentsWithStats(open_.astype(np.uint8))
     open_ = label == 1 + np.argmax(facts[1:, cv2.CC_STAT_AREA])
     reach = np.flatnonzero(open_.any(0))
-    first, last = int(np.ceil(_coarse(reach[0]))), int(np.floor(_coarse(reach[-1])))
+    first, last = int(np.ceil(_coarse(float(reach[0])))), int(np.floor(_coarse(float(reach[-1]))))
     upper, lower = [], []
     for column in range(first, last + 1):
         rows = np.flatnonzero(open_[:, min(max(int((column + 0.5) * FINE), reach[0]), reach[-1])])
-        upper.append(_coarse(rows[0] - 0.5))
-        lower.append(_coarse(rows[-1] + 0.5))
+        upper.append(_coarse(float(rows[0]) - 0.5))
+        lower.append(_coarse(float(rows[-1]) + 0.5))
     top, bottom = _steady(np.round(upper)), -_steady(-np.round(lower))
     top = np.minimum(top, bottom)
     return Contour(first, np.array(upper), np.array(lower), top, bottom)
 
 
-def _steady(rows: Float[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+def _steady(rows: Real[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
     """Rows moved down until neighbours differ by one at most."""
     out = rows.astype(np.int64)
     for order in (range(1, len(out)), range(len(out) - 2, -1, -1)):
