@@ -242,7 +242,7 @@ def bench(
         int, typer.Option(metavar="PX", min=0, help="Scale photos to this longer side first; 0: not.")
     ] = 1024,
     formats: Annotated[
-        str, typer.Option("--format", metavar="LIST", help="Meshes to write: obj, ply, glb.")
+        str, typer.Option("--format", metavar="LIST", help="Meshes to write: obj, ply, glb, stl.")
     ] = "obj,ply",
     preview: Annotated[bool, typer.Option("--preview/--no-preview", help="Write preview.png.")] = False,
     device: Annotated[
