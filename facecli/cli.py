@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from facecli import __version__
+from facecli import __version__, commands
 from facecli.console import Console, JsonLines, forget_stdout, shown
 from facecli.errors import FaceError, InputError, UsageError, WeightsError
 from facecli.inputs import Input, find_inputs, read_bytes, read_list
@@ -284,6 +284,9 @@ def info(
     sys.stdout.flush()
     if problem:
         raise WeightsError(problem)
+
+
+app.command()(commands.report)
 
 
 def _facts() -> dict[str, Any]:

@@ -35,6 +35,7 @@ class Console:
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._total = 0
+        self._what = "photos"
         self._done = 0
         self._last = time.monotonic()
 
@@ -52,16 +53,16 @@ class Console:
         if self.verbose and not self.quiet:
             self._line(text)
 
-    def start(self, total: int) -> None:
+    def start(self, total: int, what: str = "photos") -> None:
         """Begin to show progress over `total` photos; advance() after each, stop() at the end."""
-        self._total, self._done, self._last = total, 0, time.monotonic()
+        self._total, self._done, self._last, self._what = total, 0, time.monotonic(), what
         if self.quiet or not _stderr_is_terminal():
             return
         from rich.console import Console as RichConsole
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         self._bar = Progress(
-            TextColumn("photos"),
+            TextColumn(what),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
@@ -82,7 +83,7 @@ class Console:
             self._done % _EVERY_PHOTOS == 0 or now - self._last >= _EVERY_SECONDS
         ):
             self._last = now
-            self.note(f"{self._done:,} of {self._total:,} photos")
+            self.note(f"{self._done:,} of {self._total:,} {self._what}")
 
     def stop(self) -> None:
         """End the progress display; safe to call twice."""

@@ -197,3 +197,13 @@ def encode_png(
     if not done:
         raise ImageError(f"cannot encode {pixels.shape} {pixels.dtype} as PNG")
     return encoded.tobytes()
+
+
+def encode_jpeg(pixels: UInt8[np.ndarray, "h w 3"], quality: int) -> bytes:
+    """RGB -> JPEG; quality 1 to 100. Only the pixels are written."""
+    done, encoded = cv2.imencode(
+        ".jpg", np.ascontiguousarray(pixels[:, :, ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality]
+    )
+    if not done:
+        raise ImageError(f"cannot encode {pixels.shape} {pixels.dtype} as JPEG")
+    return encoded.tobytes()

@@ -1,4 +1,6 @@
-"""A small rasteriser for the CPU, and the pictures people share: a clay render and the preview strip."""
+"""A small rasteriser for the CPU, and the pictures people share: a portrait of the mesh and the preview strip."""
+
+import math
 
 import numpy as np
 from jaxtyping import Float, Float64, Int32, UInt8
@@ -8,26 +10,30 @@ from facecli.crop import CROP, Crop
 from facecli.mesh import Mesh
 
 PANEL = 384
-VIEWS = (0.0, -35.0, 35.0)  # degrees of yaw of the clay panels
+THREE_QUARTER = 35.0  # degrees of yaw
 
 _CANDIDATES = 1 << 20  # pixel-triangle pairs looked at at once: bounds memory
 _SUPERSAMPLING = 2
 
-# Light in linear units, directions in the view's frame: x right, y up, z towards the viewer.
-_CLAY = np.array([0.60, 0.57, 0.545])
+# Light in linear units, directions in the view's frame: x right, y up, z towards the viewer. One set for all.
+_CLAY = np.array([0.74, 0.675, 0.625])
 _BACK_OF_CLAY = 0.35
 _LIGHTS = (  # direction, colour times strength, wrap (how far it reaches past the terminator)
-    ((-0.72, 0.62, 0.62), (0.95, 0.915, 0.87), 0.12),  # key: a window, upper left
-    ((0.85, 0.05, 0.60), (0.15, 0.16, 0.18), 0.4),  # fill
+    ((-0.80, 0.66, 0.56), (0.86, 0.80, 0.735), 0.08),  # key: a window, upper left
+    ((0.90, 0.05, 0.55), (0.09, 0.105, 0.13), 0.45),  # fill
 )
-_RIM = ((0.65, 0.35, -0.60), (0.42, 0.44, 0.48))
-_SKY, _GROUND = np.array([0.125, 0.13, 0.14]), np.array([0.06, 0.056, 0.052])
-_GLOSS, _GLOSS_POWER = 0.07, 24.0
-_CREVICE_DARK, _CREVICE_WIDTH = 0.55, 0.012
-_BACKDROP_TOP, _BACKDROP_FOOT = 0.80, 0.60  # linear grey
+_RIM = ((0.70, 0.30, -0.60), (0.50, 0.53, 0.60))
+_SKY, _GROUND = np.array([0.10, 0.108, 0.122]), np.array([0.052, 0.047, 0.042])
+_GLOSS, _GLOSS_POWER = 0.075, 26.0
+_FROM_PHOTO = 0.6  # of the light on the photo's own colours is even: they bring their shadows along
+_CREVICE_DARK, _CREVICE_WIDTH = 0.6, 0.012
+_BACKDROP_GLOW, _BACKDROP_CORNER = np.array([0.110, 0.118, 0.135]), np.array([0.022, 0.024, 0.029])
+_GLOW_AT = (0.5, 0.42)  # across, down
 _VIEWER_DISTANCE = 5.0  # half-heights of the picture: a mild portrait perspective
+_MARGIN = 1.08
+_FEATHER = 3  # rings of vertices over which the mesh's open edge fades out
 _OVERLAY = 0.65
-_DOT = (255, 214, 64)
+_DOT, _DOT_RADIUS = np.array([1.0, 0.66, 0.06]), 1.5 / 384  # linear light; of the panel
 
 
 def rasterize(
@@ -121,38 +127,40 @@ def _candidates(
     return pixel, z, triangles[which]
 
 
-def shade(mesh: Mesh, yaw: float, size: int) -> UInt8[np.ndarray, "size size 3"]:
-    """The mesh as clay on a neutral backdrop, turned by `yaw` degrees (positive: to the picture's right).
+def shade(mesh: Mesh, yaw: float, size: int, colors: bool = False) -> UInt8[np.ndarray, "size size 3"]:
+    """The mesh as clay before a dark backdrop, turned by `yaw` degrees (positive: to the picture's right).
 
-    Framed alike for every yaw. A mesh of nothing gives the backdrop.
+    colors: with the mesh's own colours in place of clay's. Framed alike for every yaw; its open edge fades out.
+    A mesh of nothing gives the backdrop.
     """
+    return _portraits(mesh, yaw, size)[int(colors)]
+
+
+def _portraits(mesh: Mesh, yaw: float, size: int) -> list[UInt8[np.ndarray, "size size 3"]]:
+    """One view in clay and in the mesh's own colours."""
     fine = size * _SUPERSAMPLING
-    picture = _backdrop(fine)
-    if len(mesh.faces):
-        angle = np.radians(yaw)
-        turn = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
-        low, high = mesh.vertices.min(axis=0), mesh.vertices.max(axis=0)
-        width, tall, deep = (high - low) / 2
-        placed = (
-            (mesh.vertices.astype(np.float64) - (low + high) / 2)
-            @ turn.T
-            / (1.16 * max(tall, np.hypot(width, deep)))
-        )
-        scale = fine / 2 * _VIEWER_DISTANCE / (_VIEWER_DISTANCE - placed[:, 2])
-        middle = (fine - 1) / 2
-        screen = np.stack(
-            [
-                middle + placed[:, 0] * scale,
-                middle - placed[:, 1] * scale,
-                1 / (_VIEWER_DISTANCE - placed[:, 2]),
-            ],
-            axis=1,
-        )
-        light, seen = _clay(
-            mesh, screen, placed[:, 2] * fine / 2, mesh.normals.astype(np.float64) @ turn.T, fine
-        )
-        picture[seen] = light[seen]
-    return _to_srgb(_halved(picture))
+    backdrop = _backdrop(fine)
+    if len(mesh.faces) == 0:
+        return [_to_srgb(_halved(backdrop))] * 2
+    angle = np.radians(yaw)
+    turn = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
+    low, high = mesh.vertices.min(axis=0), mesh.vertices.max(axis=0)
+    width, tall, deep = (high - low) / 2
+    placed = (
+        (mesh.vertices.astype(np.float64) - (low + high) / 2)
+        @ turn.T
+        / (_MARGIN * max(tall, np.hypot(width, deep)))
+    )
+    scale = fine / 2 * _VIEWER_DISTANCE / (_VIEWER_DISTANCE - placed[:, 2])
+    middle = (fine - 1) / 2
+    screen = np.stack(
+        [middle + placed[:, 0] * scale, middle - placed[:, 1] * scale, 1 / (_VIEWER_DISTANCE - placed[:, 2])],
+        axis=1,
+    )
+    normals = mesh.normals.astype(np.float64) @ turn.T
+    lights = _lit(normals, _CLAY), _lit(normals, _LINEAR_LIGHT[mesh.colors], _FROM_PHOTO)
+    pictures, cover = _drawn(mesh, screen, placed[:, 2] * fine / 2, lights, fine)
+    return [_to_srgb(_halved(backdrop + cover * (picture - backdrop))) for picture in pictures]
 
 
 def preview(
@@ -162,16 +170,20 @@ def preview(
     pose: Pose,
     crop: Crop,
     landmarks: Float[np.ndarray, "68 2"],
+    whole: Mesh | None = None,
 ) -> UInt8[np.ndarray, "p q 3"]:
-    """Side by side: the crop, the mesh over it with the landmarks, clay from the front and from both sides.
+    """Side by side: the crop, the mesh over it with its landmarks, clay in front and three-quarter view, colour.
 
-    photo_crop: the photo under `crop` at any resolution. landmarks: photo pixels.
+    photo_crop: the photo under `crop` at any resolution. landmarks: photo pixels. whole: the complete face, which
+    then stands in the last three. The three-quarter view shows the side that the photo shows.
     """
     import cv2
 
     photo = np.asarray(cv2.resize(photo_crop, (PANEL, PANEL), interpolation=cv2.INTER_AREA), np.uint8)
+    model = mesh if whole is None else whole
+    side = THREE_QUARTER if pose.yaw_pitch_roll[0] >= 0 else -THREE_QUARTER
     panels = [photo, _overlay(photo_crop, mesh, camera, pose, crop, landmarks)]
-    panels += [shade(mesh, yaw, PANEL) for yaw in VIEWS]
+    panels += [shade(model, 0.0, PANEL), *_portraits(model, side, PANEL)]
     return np.concatenate(panels, axis=1)
 
 
@@ -198,49 +210,85 @@ def _overlay(
         cosine, sine = lean / np.linalg.norm(lean)
         upright = np.array([[cosine, sine, 0], [-sine, cosine, 0], [0, 0, 1]])
         pixels_per_mm = camera.focal * np.linalg.norm(lean) * fine / CROP / pose.translation[2]
-        light, seen = _clay(
-            mesh,
-            np.column_stack([at_crop, 1 / placed[:, 2]]),
-            -placed[:, 2] * pixels_per_mm,
-            mesh.normals.astype(np.float64) @ pose.rotation.T @ FRONTAL @ upright.T,
-            fine,
-        )
-        picture[seen] += _OVERLAY * (light[seen] - picture[seen])
-    panel = _to_srgb(_halved(picture))
-    for x, y in (crop.to_crop(landmarks) + 0.5) * PANEL / CROP - 0.5:
-        if np.isfinite(x + y) and max(abs(x), abs(y)) < 4 * PANEL:
-            centre = (round(x * 16), round(y * 16))
-            cv2.circle(panel, centre, 34, (30, 30, 30), -1, cv2.LINE_AA, shift=4)
-            cv2.circle(panel, centre, 22, _DOT, -1, cv2.LINE_AA, shift=4)
-    return panel
+        normals = mesh.normals.astype(np.float64) @ pose.rotation.T @ FRONTAL @ upright.T
+        screen = np.column_stack([at_crop, 1 / placed[:, 2]])
+        (light,), cover = _drawn(mesh, screen, -placed[:, 2] * pixels_per_mm, (_lit(normals, _CLAY),), fine)
+        picture += _OVERLAY * cover * (light - picture)
+    panel = _halved(picture)
+    dots = _dots((crop.to_crop(landmarks) + 0.5) * PANEL / CROP - 0.5)
+    return _to_srgb(panel + dots[..., None] * (_DOT - panel))
 
 
-def _clay(
+def _dots(places: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "p p"]:
+    """How much of each pixel of a panel the dots cover, 0 to 1. Places nowhere near the panel have none."""
+    cover = np.zeros((PANEL, PANEL))
+    radius = _DOT_RADIUS * PANEL
+    reach = np.arange(-math.ceil(radius + 1), math.ceil(radius + 1) + 1)
+    for x, y in places:
+        if not (-PANEL < x < 2 * PANEL and -PANEL < y < 2 * PANEL):  # nor not-a-number
+            continue
+        columns, rows = round(x) + reach, round(y) + reach
+        columns, rows = (at[(at >= 0) & (at < PANEL)] for at in (columns, rows))
+        distance = np.hypot(columns - x, rows[:, None] - y)
+        patch = cover[np.ix_(rows, columns)]
+        cover[np.ix_(rows, columns)] = np.maximum(patch, np.clip(radius + 0.5 - distance, 0, 1))
+    return cover
+
+
+def _drawn(
     mesh: Mesh,
     screen: Float[np.ndarray, "v 3"],
     relief: Float[np.ndarray, " v"],
-    normals: Float[np.ndarray, "v 3"],
+    lights: tuple[Float[np.ndarray, "v 3"], ...],
     size: int,
-) -> tuple[Float[np.ndarray, "size size 3"], np.ndarray]:
-    """Linear light of the mesh drawn at `screen`, and which pixels it covers.
+) -> tuple[list[Float[np.ndarray, "size size 3"]], Float[np.ndarray, "size size 1"]]:
+    """Pictures (linear light) of the mesh drawn at `screen`, and how much of each pixel it covers, 0 to 1.
 
-    relief: height towards the viewer in pixels, for the shadow in crevices. normals: in the view's frame.
+    relief: height towards the viewer in pixels, for the shadow in crevices. lights: of the vertices, by picture.
     """
     # The mesh has about a vertex per pixel, so light is worked out at the vertices and blended between them.
-    light = _lit(np.where(normals[:, 2:] < 0, -normals, normals))
     face, share = rasterize(screen, mesh.faces, size, size)
     seen = face >= 0
     corners, weights = mesh.faces[face[seen]], share[seen].astype(np.float32)
-    table = np.column_stack([light, relief]).astype(np.float32)
+    table = np.column_stack([*lights, relief, _opacity(mesh.faces, len(screen))]).astype(np.float32)
     drawn = sum(weights[:, k : k + 1] * table.take(corners[:, k], axis=0) for k in range(3))
-    drawn[_seen_from_behind(screen, mesh.faces)[face[seen]], :3] *= _BACK_OF_CLAY
-    picture = np.zeros((size, size, 3), np.float32)
-    picture[seen] = drawn[:, :3] * _crevices(drawn[:, 3], seen)[:, None]
-    return picture, seen
+    dimmed = _crevices(drawn[:, -2], seen)
+    dimmed[_seen_from_behind(screen, mesh.faces)[face[seen]]] *= _BACK_OF_CLAY
+    cover = np.zeros((size, size, 1), np.float32)
+    cover[seen] = drawn[:, -1:]
+    pictures = [np.zeros((size, size, 3), np.float32) for _ in lights]
+    for k, picture in enumerate(pictures):
+        picture[seen] = drawn[:, 3 * k : 3 * k + 3] * dimmed[:, None]
+    return pictures, cover
 
 
-def _lit(normal: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
-    """Linear light that clay with these normals sends to the viewer."""
+def _opacity(faces: Int32[np.ndarray, "f 3"], count: int) -> Float[np.ndarray, " v"]:
+    """Opacity of each vertex: 0 on the mesh's open edge, 1 a few rings further in.
+
+    The edge of a region of pixels is a staircase; where the surface ends is not known to the pixel anyway.
+    """
+    corners = faces.T.astype(np.int64)
+    balance = np.zeros(count)
+    for k in range(3):  # around an inner vertex every neighbour is left once and met once
+        here, following = corners[k], corners[(k + 1) % 3]
+        balance += np.bincount(here, following, count) - np.bincount(following, here, count)
+    inner = (balance == 0).astype(np.float64)
+    used = np.maximum(sum(np.bincount(corner, minlength=count) for corner in corners), 1)
+    opacity = inner
+    for _ in range(_FEATHER - 1):
+        lowest = opacity[faces].min(axis=1)
+        opacity = inner * sum(np.bincount(corner, lowest, count) for corner in corners) / used
+    return opacity
+
+
+def _lit(
+    normals: Float[np.ndarray, "n 3"], albedo: Float[np.ndarray, "*n 3"], even: float = 0.0
+) -> Float[np.ndarray, "n 3"]:
+    """Linear light that a surface with these normals, turned to the viewer, sends there.
+
+    even: the share of the light that comes from everywhere alike.
+    """
+    normal = np.where(normals[:, 2:] < 0, -normals, normals)
     up = (normal[:, 1:2] + 1) / 2
     diffuse = _GROUND + (_SKY - _GROUND) * up
     gloss = np.zeros((len(normal), 1))
@@ -252,7 +300,7 @@ def _lit(normal: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
         gloss += max(colour) * np.clip(normal @ half, 0, None)[:, None] ** _GLOSS_POWER
     grazing = (1 - np.clip(normal[:, 2], 0, 1)) ** 3
     rim = (grazing * np.clip(normal @ _unit(_RIM[0]) + 0.2, 0, None))[:, None] * np.array(_RIM[1])
-    return _CLAY * diffuse + _GLOSS * gloss + rim
+    return albedo * (even + (1 - even) * diffuse) + (1 - even) * (_GLOSS * gloss + rim)
 
 
 def _unit(vector: tuple[float, float, float] | np.ndarray) -> np.ndarray:
@@ -285,9 +333,11 @@ def _crevices(height: Float[np.ndarray, " n"], seen: np.ndarray) -> Float[np.nda
 
 
 def _backdrop(size: int) -> Float[np.ndarray, "size size 3"]:
-    """A wall of grey that gets a little darker towards its foot."""
-    grey = np.linspace(_BACKDROP_TOP, _BACKDROP_FOOT, size, dtype=np.float32)
-    return np.broadcast_to(grey[:, None, None], (size, size, 3)).copy()
+    """A dark wall with a glow behind the head."""
+    at = (np.arange(size, dtype=np.float32) + 0.5) / size
+    distance = np.hypot(at - _GLOW_AT[0], at[:, None] - _GLOW_AT[1])[..., None]
+    glow = np.clip(1 - distance / 0.75, 0, 1) ** 2 * (3 - 2 * np.clip(1 - distance / 0.75, 0, 1))
+    return (_BACKDROP_CORNER + (_BACKDROP_GLOW - _BACKDROP_CORNER) * glow).astype(np.float32)
 
 
 def _halved(picture: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h2 w2 3"]:
