@@ -5,7 +5,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from contextlib import closing
-from enum import StrEnum
+from enum import Enum
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,7 +31,7 @@ app = typer.Typer(
 )
 
 
-class Detail(StrEnum):
+class Detail(str, Enum):
     """Which scales of the surface go into the mesh."""
 
     full = "full"
@@ -286,7 +286,8 @@ def info(
         raise WeightsError(problem)
 
 
-app.command()(commands.report)
+for command in (commands.report, commands.turntable, commands.doctor):
+    app.command()(command)
 
 
 def _facts() -> dict[str, Any]:

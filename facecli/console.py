@@ -175,6 +175,12 @@ class JsonLines:
             raise
 
 
+def say(text: str) -> None:
+    """What the user asked to see, on stdout, at once."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
 def forget_stdout() -> None:
     """Nobody reads stdout any more: what is left in its buffer must not raise again when Python ends."""
     _forget(1)

@@ -1,7 +1,7 @@
 """Mesh files back into meshes: what `export` wrote, read again by the report and the turntable."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,6 @@ from jaxtyping import Float, UInt8
 from facecli.errors import InputError
 from facecli.mesh import Mesh, vertex_normals
 
-SUFFIXES = (".glb", ".ply", ".obj")  # the best first: textures inside, quick to read, text
-
 
 @dataclass(frozen=True, eq=False)
 class Model:
@@ -21,6 +19,14 @@ class Model:
     mesh: Mesh
     texture: UInt8[np.ndarray, "t t2 3"] | None = None
     normal_map: UInt8[np.ndarray, "n n2 3"] | None = None
+
+
+def best_file(names: Collection[str], stem: str) -> str | None:
+    """The best of a folder's files that hold this mesh, None where there is none: texture first, then speed."""
+    textured = ".obj" if f"{stem}.mtl" in names else ".ply"
+    return next(
+        (stem + suffix for suffix in (".glb", textured, ".ply", ".obj") if stem + suffix in names), None
+    )
 
 
 def read_model(files: Mapping[str, bytes], name: str) -> Model:
@@ -34,14 +40,11 @@ def read_model(files: Mapping[str, bytes], name: str) -> Model:
     kind = name.rpartition(".")[2].lower()
     beside = trimesh.resolvers.ZipResolver({other: io.BytesIO(data) for other, data in files.items()})
     try:
-        loaded = trimesh.load(
-            io.BytesIO(files[name]),
-            file_type=kind,
-            resolver=beside,
-            force="mesh",
-            process=False,
-            maintain_order=True,
+        scene: Any = trimesh.load_scene(
+            io.BytesIO(files[name]), file_type=kind, resolver=beside, process=False, maintain_order=True
         )
+        parts = list(scene.geometry.values())  # of one part, since to_mesh() drops colours beside a material
+        loaded = parts[0] if len(parts) == 1 else scene.to_mesh()
         vertices = np.asarray(loaded.vertices, np.float32)
         faces = np.asarray(loaded.faces, np.int32)
         if len(faces) == 0 or not np.isfinite(vertices).all():
@@ -60,11 +63,15 @@ def _model(loaded: Any, vertices: np.ndarray, faces: np.ndarray) -> Model:
         uv = np.array(loaded.visual.uv, np.float32)
         uv[:, 1] = 1 - uv[:, 1]  # trimesh counts from the bottom
         material = loaded.visual.material
-        texture = _pixels(getattr(material, "baseColorTexture", None) or getattr(material, "image", None))
-        normal_map = _pixels(getattr(material, "normalTexture", None))
-        light = loaded.visual.vertex_attributes.get("color")
+        painted = loaded.vertex_attributes.get("color")  # OBJ's: sRGB, 0 to 1; its texture then is a stand-in
+        light = loaded.visual.vertex_attributes.get("color")  # GLB's: linear
+        if painted is None:
+            texture = _pixels(getattr(material, "baseColorTexture", None) or getattr(material, "image", None))
+            normal_map = _pixels(getattr(material, "normalTexture", None))
         if texture is not None:
             colors = _sampled(texture, uv)
+        elif painted is not None:
+            colors = np.rint(np.clip(np.asarray(painted)[:, :3], 0, 1) * 255).astype(np.uint8)
         elif light is not None:
             colors = _from_linear(np.asarray(light)[:, :3])
     elif loaded.visual.kind == "vertex":

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Integer, UInt8
 
 from facecli.crop import CROP
 from facecli.images import encode_jpeg
@@ -101,11 +101,11 @@ def _mesh(blobs: _Blobs, model: Model) -> dict[str, Any]:
     return described
 
 
-def _columns(values: Int[np.ndarray, "n k"]) -> bytes:
+def _columns(values: Integer[np.ndarray, "n k"]) -> bytes:
     return b"".join(_differences(np.ascontiguousarray(column), 1) for column in values.T)
 
 
-def _differences(values: Int[np.ndarray, " n"], back: int) -> bytes:
+def _differences(values: Integer[np.ndarray, " n"], back: int) -> bytes:
     """Each value less the one `back` places before (modulo its width), all first bytes, all second, ..."""
     different = values.copy()
     different[back:] -= values[:-back]  # wraps around, and so does the sum that undoes it

@@ -133,10 +133,10 @@ def shade(mesh: Mesh, yaw: float, size: int, colors: bool = False) -> UInt8[np.n
     colors: with the mesh's own colours in place of clay's. Framed alike for every yaw; its open edge fades out.
     A mesh of nothing gives the backdrop.
     """
-    return _portraits(mesh, yaw, size)[int(colors)]
+    return portraits(mesh, yaw, size)[int(colors)]
 
 
-def _portraits(mesh: Mesh, yaw: float, size: int) -> list[UInt8[np.ndarray, "size size 3"]]:
+def portraits(mesh: Mesh, yaw: float, size: int) -> list[UInt8[np.ndarray, "size size 3"]]:
     """One view in clay and in the mesh's own colours."""
     fine = size * _SUPERSAMPLING
     backdrop = _backdrop(fine)
@@ -183,7 +183,7 @@ def preview(
     model = mesh if whole is None else whole
     side = THREE_QUARTER if pose.yaw_pitch_roll[0] >= 0 else -THREE_QUARTER
     panels = [photo, _overlay(photo_crop, mesh, camera, pose, crop, landmarks)]
-    panels += [shade(model, 0.0, PANEL), *_portraits(model, side, PANEL)]
+    panels += [shade(model, 0.0, PANEL), *portraits(model, side, PANEL)]
     return np.concatenate(panels, axis=1)
 
 

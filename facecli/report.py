@@ -6,7 +6,7 @@
     OUT/report_files/faces/<id>.<n>.js  the face in 3D (parcel.py)
 
 The page is written first; what it shows later comes face by face, so an interrupted report still works and the
-next run goes on where it stopped. Everything is replaced whole (written beside, then renamed).
+next run goes on where it stopped. Everything is replaced whole.
 """
 
 import json
@@ -24,8 +24,9 @@ from facecli.errors import FaceError, OutputError, UsageError
 from facecli.gallery import FOLDER, Row, face_row, identity, page, photo_row, scripts
 from facecli.images import encode_jpeg, read_image
 from facecli.inputs import read_bytes
-from facecli.meshfile import SUFFIXES, Model, read_model
+from facecli.meshfile import Model, best_file, read_model
 from facecli.parcel import FORMAT, to_parcel
+from facecli.wholefile import write_whole
 
 PAGE = "report.html"
 _THUMB, _QUALITY = 224, 80  # pixels a side
@@ -52,12 +53,10 @@ class Report:
             problem = None
             if row.id:
                 source = self.sources[row.id]
-                thumb, parcel = folder / f"{row.id}.jpg", folder / f"{row.id}.{FORMAT}.js"
-                wanted |= {thumb.name, parcel.name} if in_3d else {thumb.name}
-                try:
-                    problem = _show(row, source, thumb, parcel if in_3d else None)
-                except OSError as exc:
-                    raise _cannot_write(folder, exc) from exc
+                thumb = folder / f"{row.id}.jpg"
+                parcel = folder / f"{row.id}.{FORMAT}.js" if in_3d and row.status == "ok" else None
+                wanted |= {path.name for path in (thumb, parcel) if path is not None}
+                problem = _show(row, source, thumb, parcel)
             yield problem
         for path in folder.iterdir() if folder.is_dir() else ():
             if _NAME.fullmatch(path.name) and path.name not in wanted and in_3d:
@@ -73,11 +72,12 @@ def start_report(out: Path) -> Report:
         raise UsageError(f"no results in {str(out)!r}; run facecli reconstruct PHOTOS -o {str(out)!r} first")
     try:
         (out / FOLDER / "faces").mkdir(parents=True, exist_ok=True)
-        for name, data in scripts().items():
-            _replace(out / FOLDER / name, data)
-        _replace(out / PAGE, page(rows, out.resolve().name, versions))
     except OSError as exc:
-        raise _cannot_write(out, exc) from exc
+        reason = exc.strerror or exc
+        raise OutputError(f"cannot make {str(out / FOLDER)!r}: {reason}; check permissions") from exc
+    for name, data in scripts().items():
+        write_whole(out / FOLDER / name, data)
+    write_whole(out / PAGE, page(rows, out.resolve().name, versions))
     return Report(out, rows, sources)
 
 
@@ -87,7 +87,7 @@ def _read_results(out: Path) -> tuple[list[Row], dict[str, Path], dict[str, str]
     sources: dict[str, Path] = {}
     versions: dict[str, str] = {}
     photos = _results(out)
-    for name, faces in photos.items():
+    for faces in photos.values():
         for folder, facts in faces:
             place = folder.relative_to(out).as_posix()
             rows.append(face_row(place, facts, len(faces), identity(place)))
@@ -143,6 +143,8 @@ def _show(row: Row, source: Path, thumb: Path, parcel: Path | None) -> str | Non
     """Write the row's pictures where they are missing or old -> what went wrong, in words."""
     try:
         made_from = source / "result.json" if row.status == "ok" else source
+        if row.status != "ok" and not made_from.exists():
+            return None  # the photo is elsewhere by now; its card says what there is to say
         new = made_from.stat().st_mtime_ns
         old = [
             path
@@ -152,17 +154,19 @@ def _show(row: Row, source: Path, thumb: Path, parcel: Path | None) -> str | Non
         if not old:
             return None
         if row.status != "ok":
-            _replace(thumb, encode_jpeg(_square(read_image(read_bytes(source)).pixels), _QUALITY))
+            write_whole(thumb, encode_jpeg(_square(read_image(read_bytes(source)).pixels), _QUALITY))
             return None
         files = {path.name: path for path in source.iterdir() if path.is_file()}
         models = _models(files)
         strip = read_image(read_bytes(files["preview.png"])).pixels if "preview.png" in files else None
-        _replace(thumb, encode_jpeg(_thumb(strip, models), _QUALITY))
+        write_whole(thumb, encode_jpeg(_thumb(strip, models), _QUALITY))
         if parcel is not None:
             facts = json.loads(read_bytes(files["result.json"]))
             photo = None if strip is None else strip[:, : strip.shape[0]]
-            _replace(parcel, to_parcel(row.id, models, facts, photo))
-    except (FaceError, KeyError, ValueError, FileNotFoundError) as exc:
+            write_whole(parcel, to_parcel(row.id, models, facts, photo))
+    except OutputError:
+        raise
+    except (FaceError, KeyError, ValueError, OSError) as exc:
         return f"{source}: {exc}"
     return None
 
@@ -171,7 +175,7 @@ def _models(files: dict[str, Path]) -> dict[str, Model]:
     """The whole face and the photo's mesh, each from the best of its files."""
     models = {}
     for mesh in _MESHES:
-        name = next((mesh + suffix for suffix in SUFFIXES if mesh + suffix in files), None)
+        name = best_file(files, mesh)
         if name is not None:
             needed = [name, *(n for n in files if name.endswith(".obj") and n.endswith((".mtl", ".png")))]
             models[mesh] = read_model({n: read_bytes(files[n]) for n in needed}, name)
@@ -208,15 +212,3 @@ def _square(pixels: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "t t2 3"]:
         pixels, (width, height), interpolation=cv2.INTER_AREA
     )
     return frame
-
-
-def _replace(path: Path, data: bytes) -> None:
-    beside = path.with_name(f".{path.name}.part")
-    beside.write_bytes(data)
-    beside.replace(path)
-
-
-def _cannot_write(path: Path, exc: OSError) -> OutputError:
-    return OutputError(
-        f"cannot write the report in {str(path)!r}: {exc.strerror or exc}; free space or check permissions"
-    )

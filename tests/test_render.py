@@ -1,6 +1,7 @@
 """The rasteriser against a loop over every pixel and triangle; the pictures against what they must show."""
 
 import time
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -9,7 +10,7 @@ from surfaces import landmarks, person_point, scene
 
 from facecli.crop import CROP
 from facecli.mesh import Mesh, grid_mesh, vertex_normals
-from facecli.render import PANEL, preview, rasterize, shade
+from facecli.render import PANEL, _opacity, preview, rasterize, shade
 
 
 def by_brute_force(vertices, faces, width, height):
@@ -120,17 +121,38 @@ def empty_mesh():
     )
 
 
-def test_clay_ball_is_lit_from_above_left_on_a_neutral_backdrop():
+def test_clay_ball_is_lit_from_above_left_before_a_dark_backdrop():
     picture = shade(ball_mesh(), 0.0, 200)
     backdrop = shade(empty_mesh(), 0.0, 200)
     assert picture.shape == (200, 200, 3) and picture.dtype == np.uint8
     np.testing.assert_array_equal(picture[0], backdrop[0])
-    assert (np.ptp(backdrop.astype(int), axis=2) == 0).all()
+    assert (np.ptp(backdrop.astype(int), axis=2) < 12).all() and backdrop.max() < 110  # all but grey
     brightness = cv2.GaussianBlur(picture.astype(np.float32).mean(2), (0, 0), 2)
     ball = (picture != backdrop).any(2)
     assert 0.2 < ball.mean() < 0.6
     assert brightness[75, 75] > brightness[125, 125] + 30
     assert brightness[ball].min() > 15 and brightness[ball].max() < 253  # nothing drowned, nothing burnt out
+
+
+def test_colours_are_the_meshs_own_under_the_same_outline():
+    mesh = replace(ball_mesh(), colors=np.tile(np.uint8([200, 60, 40]), (len(ball_mesh().vertices), 1)))
+    clay, coloured = shade(mesh, 0.0, 96), shade(mesh, 0.0, 96, colors=True)
+    backdrop = shade(empty_mesh(), 0.0, 96)
+    np.testing.assert_array_equal((clay != backdrop).any(2), (coloured != backdrop).any(2))
+    red, green, blue = coloured[40, 44].astype(int)
+    assert red > 150 and red - green > 60 and green > blue
+
+
+def test_an_open_edge_fades_out_and_a_closed_surface_has_none():
+    _, _, mesh, _ = fake_face(swollen=False)
+    opacity = _opacity(mesh.faces, len(mesh.vertices))
+    edges = np.sort(mesh.faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
+    pairs, count = np.unique(edges, axis=0, return_counts=True)
+    rim = np.unique(pairs[count == 1])
+    assert (opacity[rim] == 0).all() and (opacity == 0).sum() == len(rim)
+    next_to = np.setdiff1d(pairs[np.isin(pairs, rim).any(1)].ravel(), rim)
+    assert (opacity[next_to] < 1).all() and (opacity > 0.999).mean() > 0.8
+    assert (_opacity(ball_mesh().faces, len(ball_mesh().vertices)) == 1).all()
 
 
 def test_edges_are_anti_aliased():
@@ -173,6 +195,10 @@ def test_preview_has_five_panels_and_the_overlay_lies_on_the_face():
     photo[...] = np.where(truth.mask[..., None], [220, 40, 40], [20, 20, 200])
     strip = preview(photo, mesh, truth.camera, truth.pose, truth.crop, places)
     assert strip.shape == (PANEL, 5 * PANEL, 3) and strip.dtype == np.uint8
+    panels = np.split(strip, 5, axis=1)
+    np.testing.assert_array_equal(panels[2], shade(mesh, 0.0, PANEL))
+    np.testing.assert_array_equal(panels[3], shade(mesh, 35.0, PANEL))  # the side that the photo shows
+    np.testing.assert_array_equal(panels[4], shade(mesh, 35.0, PANEL, colors=True))
     # Clay hides most of the photo's red; blue around it is untouched.
     overlay = strip[:, PANEL : 2 * PANEL].astype(int)
     mask = cv2.resize(truth.mask.astype(np.uint8), (PANEL, PANEL), interpolation=cv2.INTER_NEAREST) > 0
@@ -184,6 +210,14 @@ def test_preview_has_five_panels_and_the_overlay_lies_on_the_face():
     for x, y in (truth.crop.to_crop(places[[30, 33, 48]]) + 0.5) * PANEL / CROP - 0.5:
         red, green, blue = overlay[round(y), round(x)]
         assert red > 150 and green > 120 and blue < 150  # a yellow dot
+
+
+def test_the_whole_face_stands_in_the_last_panels():
+    truth, photo, mesh, places = fake_face(size=64, yaw=-25.0)
+    strip = preview(photo, mesh, truth.camera, truth.pose, truth.crop, places, ball_mesh())
+    np.testing.assert_array_equal(strip[:, 3 * PANEL : 4 * PANEL], shade(ball_mesh(), -35.0, PANEL))
+    other = preview(photo, mesh, truth.camera, truth.pose, truth.crop, places)
+    np.testing.assert_array_equal(strip[:, : 2 * PANEL], other[:, : 2 * PANEL])
 
 
 def test_preview_survives_a_mesh_of_nothing_and_landmarks_of_nowhere():

@@ -130,10 +130,12 @@ def publish(
     command: Annotated[str, typer.Option(help="The commands that trained them, for the manifest.")] = "",
     assets: Assets = SHARED / "assets",
 ) -> None:
-    """Export a checkpoint: safetensors, ONNX with parity, template, manifest."""
+    """Export a checkpoint: safetensors, ONNX with parity, template, manifest, and facecli doctor's example."""
+    from facecli.doctor import store_example
     from facecli.train.publish import publish as write
 
     write(checkpoint, assets, weights, version, created or date.today().isoformat(), {"command": command})
+    store_example(weights)
 
 
 @app.command("publish-geometry")
