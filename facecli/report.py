@@ -95,13 +95,13 @@ def _read_results(out: Path) -> tuple[list[Row], dict[str, Path], dict[str, str]
             versions = versions or {str(k): str(v) for k, v in (facts.get("versions") or {}).items()}
     for name, line in _manifest(out).items():
         if line.get("status") in ("no_face", "failed") and name not in photos:
-            path = line.get("input")
-            mark = identity(name) if line["status"] == "no_face" and isinstance(path, str) else ""
+            path = Path(str(line.get("input")))
+            mark = identity(name) if line["status"] == "no_face" and path.is_file() else ""
             error = line.get("error")
             text = error.get("message") if isinstance(error, dict) else error
             rows.append(photo_row(name, line["status"], text, mark))
             if mark:
-                sources[mark] = Path(str(path))
+                sources[mark] = path
     rows.sort(key=lambda row: (row.name, row.face))
     return rows, sources, versions
 
@@ -143,8 +143,6 @@ def _show(row: Row, source: Path, thumb: Path, parcel: Path | None) -> str | Non
     """Write the row's pictures where they are missing or old -> what went wrong, in words."""
     try:
         made_from = source / "result.json" if row.status == "ok" else source
-        if row.status != "ok" and not made_from.exists():
-            return None  # the photo is elsewhere by now; its card says what there is to say
         new = made_from.stat().st_mtime_ns
         old = [
             path

@@ -49,7 +49,11 @@ def encode_loop(frames: list[UInt8[np.ndarray, "h w 3"]], seconds: float, suffix
         raise UsageError(f"cannot write {suffix or 'a file without suffix'}; choose from {', '.join(KINDS)}")
     kind = KINDS[suffix.lower()]
     pictures = [Image.fromarray(frame) for frame in frames]
-    options: dict[str, Any] = {"WEBP": {"quality": 82, "method": 4}, "GIF": {"optimize": False}, "PNG": {}}[kind]
+    options: dict[str, dict[str, Any]] = {
+        "WEBP": {"quality": 82, "method": 4},
+        "GIF": {"optimize": False},
+        "PNG": {},
+    }
     buffer = io.BytesIO()
     pictures[0].save(
         buffer,
@@ -58,6 +62,6 @@ def encode_loop(frames: list[UInt8[np.ndarray, "h w 3"]], seconds: float, suffix
         append_images=pictures[1:],
         duration=round(1000 * seconds / len(frames)),
         loop=0,
-        **options,
+        **options[kind],
     )
     return buffer.getvalue()

@@ -13,7 +13,7 @@ from facecli.images import encode_png
 from facecli.mesh import Mesh, vertex_normals
 
 CAMERA = camera_for(640, 480)
-CROP = crop_from_square(np.array([300.0, 250.0]), 200.0, 0.2)
+CROP = crop_from_square(np.array([300.0, 250.0]), 400.0, 0.2)
 POSE = Pose(rotation_from_angles(20.0, -5.0, 3.0), np.array([-15.0, 8.0, 600.0]))
 
 

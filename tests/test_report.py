@@ -160,7 +160,7 @@ def test_the_meshs_texture_goes_along(out: Path) -> None:
 def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no folder"):
         start_report(tmp_path / "nowhere")
-    with pytest.raises(UsageError, match="no results in .*run facecli reconstruct"):
+    with pytest.raises(UsageError, match=r"no results in .*run facecli reconstruct"):
         start_report(tmp_path)
     assert not list(tmp_path.iterdir())
 

@@ -16,7 +16,7 @@ def test_what_was_there_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> 
 
 def test_a_name_that_cannot_be_written_is_told_and_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
-    with pytest.raises(OutputError, match="cannot write .*folder"):
+    with pytest.raises(OutputError, match=r"cannot write .*folder"):
         write_whole(tmp_path / "folder", b"data")
     with pytest.raises(OutputError, match="No such file"):
         write_whole(tmp_path / "nowhere" / "a", b"data")
