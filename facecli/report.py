@@ -24,6 +24,7 @@ from facecli.errors import FaceError, OutputError, UsageError
 from facecli.gallery import FOLDER, Row, face_row, identity, page, photo_row, scripts
 from facecli.images import encode_jpeg, read_image
 from facecli.inputs import read_bytes
+from facecli.manifest import read_rows
 from facecli.meshfile import Model, best_file, read_model
 from facecli.parcel import FORMAT, to_parcel
 from facecli.wholefile import write_whole
@@ -93,13 +94,11 @@ def _read_results(out: Path) -> tuple[list[Row], dict[str, Path], dict[str, str]
             rows.append(face_row(place, facts, len(faces), identity(place)))
             sources[rows[-1].id] = folder
             versions = versions or {str(k): str(v) for k, v in (facts.get("versions") or {}).items()}
-    for name, line in _manifest(out).items():
+    for name, line in read_rows(out).items():
         if line.get("status") in ("no_face", "failed") and name not in photos:
             path = Path(str(line.get("input")))
             mark = identity(name) if line["status"] == "no_face" and path.is_file() else ""
-            error = line.get("error")
-            text = error.get("message") if isinstance(error, dict) else error
-            rows.append(photo_row(name, line["status"], text, mark))
+            rows.append(photo_row(name, line["status"], line.get("error"), mark))
             if mark:
                 sources[mark] = path
     rows.sort(key=lambda row: (row.name, row.face))
@@ -123,20 +122,6 @@ def _results(out: Path) -> dict[str, list[tuple[Path, dict[str, Any]]]]:
     for faces in found.values():
         faces.sort(key=lambda face: (len(face[0].name), face[0].name))  # face10 after face9
     return dict(sorted(found.items()))
-
-
-def _manifest(out: Path) -> dict[str, dict[str, Any]]:
-    """The last line of each photo in OUT/manifest*.jsonl; a torn line says nothing."""
-    last: dict[str, dict[str, Any]] = {}
-    for path in sorted(out.glob("manifest*.jsonl")):
-        for text in path.read_bytes().splitlines():
-            try:
-                line = json.loads(text)
-            except ValueError:
-                continue
-            if isinstance(line, dict) and isinstance(line.get("name"), str):
-                last[line["name"]] = line
-    return last
 
 
 def _show(row: Row, source: Path, thumb: Path, parcel: Path | None) -> str | None:
