@@ -153,21 +153,36 @@ def publish_geometry(
 def evaluate(
     data: Annotated[Path, typer.Argument(help="The evaluation folder.")] = SHARED / "eval",
     weights: Annotated[Path | None, typer.Option(help="Weights folder, default facecli's own.")] = None,
+    mediapipe: Annotated[
+        Path | None, typer.Option(help="Python that has mediapipe, to measure it beside facecli.")
+    ] = None,
+    plots: Annotated[Path | None, typer.Option(help="Folder for plots, PNG.")] = None,
+    pool: Annotated[
+        Path | None,
+        typer.Option(
+            help="What `pool` wrote: also measure on synthetic people.", exists=True, file_okay=False
+        ),
+    ] = None,
+    people: Annotated[int, typer.Option(min=1, help="How many synthetic people.")] = 12,
     assets: Assets = SHARED / "assets",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     threads: Threads = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many photos of each data set.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of the table.")] = False,
 ) -> None:
-    """Measure on real photos and print one table."""
+    """Measure on real photos, and on synthetic people, and print one table."""
     from facecli.train.evaluate import evaluate as run
 
     if not data.is_dir():
         typer.echo(f"facecli.train: no evaluation data in {data}: give its folder as argument", err=True)
         raise typer.Exit(2)
-    result = run(data, assets, weights, device, threads, limit)
+    result = run(data, assets, weights, device, threads, limit, mediapipe, pool, people, plots is not None)
     for failure in result.failures:
         typer.echo(failure, err=True)
+    if plots is not None:
+        plots.mkdir(parents=True, exist_ok=True)
+        for name, picture in result.pictures.items():
+            (plots / name).write_bytes(picture)
     typer.echo(json.dumps(result.as_json(), indent=1) if as_json else result.markdown())
 
 

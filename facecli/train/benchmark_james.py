@@ -1,7 +1,6 @@
 """Two half-profile photos of a man and his stereo scan (menpo3d, BSD-3): shape, depth, normals."""
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,11 +9,13 @@ from jaxtyping import Float, Int
 
 from facecli.mesh import Mesh
 from facecli.pipeline import Face
-from facecli.train.headmodel import FACE, GUMS, NARROW_FACE_VERTICES, HeadModel
+from facecli.train.contest import normal_errors, shown_by_all, views
+from facecli.train.mean_face import MeanFace
+from facecli.train.peer import MediaPipe, Sighting, nearest, surface
 from facecli.train.raster import vertex_normals
 from facecli.train.scan import SEVEN, Scan, Surface, scan_to_mesh, similarity
-from facecli.train.table import Line
-from facecli.train.trial import Trial, View, angles, largest, view, view_of_face
+from facecli.train.table import COARSE, MEAN_FACE, MEDIAPIPE, OURS, WHOLE, Line
+from facecli.train.trial import Trial, View, largest, view
 
 PHOTOS = ("james_view0", "james_view1")
 
@@ -25,30 +26,26 @@ class Shape:
 
     median: float
     mean: float
-    deviation: float
 
 
 @dataclass(frozen=True)
 class Relief:
-    """Errors per pixel over what both mesh and scan show: depth (mm of the scan, its median taken off, after
-    the scale that the seven landmarks ask for), normals (degrees)."""
+    """Errors over the pixels of a photo: depth (mm of the scan, its median taken off, after the scale that the seven
+    landmarks ask for), normals (degrees)."""
 
-    depth_median: float
-    depth_mean: float
+    depth: float
     normal_median: float
     normal_mean: float
-    pixels: int
 
 
 @dataclass(frozen=True)
 class Photo:
-    """One photo's figures: the mesh of what it shows, the same without detail, and the whole face."""
+    """One photo's figures, by the table's columns; `pixels` are what every view and the scan show."""
 
     name: str
-    detailed: Shape
-    coarse: Shape | None
-    whole: Shape | None
-    relief: Relief
+    shapes: dict[str, Shape]
+    reliefs: dict[str, Relief]
+    pixels: int
 
 
 @dataclass(frozen=True)
@@ -57,31 +54,60 @@ class James:
 
     photos: list[Photo]
     eyes: float
-    mean_face: Shape
+    found: dict[str, float]
 
 
-def measure(folder: Path, model: HeadModel, detailed: Trial, coarse: Trial) -> James:
+def measure(
+    folder: Path, mean: MeanFace, detailed: Trial, coarse: Trial, peer: MediaPipe | None = None
+) -> James:
     """Reconstruct both photos with the camera that a user's would have: none given."""
     with np.load(folder / "james_mesh.npz") as archive:
         points, triangles = archive["points"].astype(np.float64), archive["triangles"]
         scan = Scan(points, archive["landmarks"].astype(np.float64))
     cameras = json.loads((folder / "cameras.json").read_text())
+    seen = [detailed.faces_of(folder / f"{name}.jpg") for name in PHOTOS]
+    pixels, faces = [image.pixels for image, _ in seen], [found for _, found in seen]
+    sightings = peer.see(pixels, faces) if peer else [[], []]
     photos = []
-    for name in PHOTOS:
-        image, faces = detailed.faces_of(folder / f"{name}.jpg")
-        face, plain = largest(faces), largest(coarse.faces(name, image))
+    for name, (image, found), sighted in zip(PHOTOS, seen, sightings, strict=True):
+        face, plain = largest(found), largest(coarse.faces(name, image))
         if face is None:
             continue
         truth = view_of_scan(cameras[name], points, triangles)
-        photo = Photo(
-            name,
-            shape(surface_of(face, face.mesh), scan),
-            None if plain is None else shape(surface_of(plain, plain.mesh), scan),
-            None if face.complete is None else shape(surface_of(face, face.complete), scan),
-            relief(face, scan, view_of_face(face, image.width, image.height), truth),
-        )
-        photos.append(photo)
-    return James(photos, scan.outer_eyes, shape(mean_face(model), scan))
+        photos.append(_compare(name, scan, truth, face, plain, mean, nearest(sighted, face), peer))
+    found_by = {OURS: float(len(photos))}
+    if peer:
+        found_by[MEDIAPIPE] = float(sum(any(not s.helped for s in sighted) for sighted in sightings))
+    return James(photos, scan.outer_eyes, found_by)
+
+
+def _compare(
+    name: str,
+    scan: Scan,
+    truth: View,
+    face: Face,
+    plain: Face | None,
+    mean: MeanFace,
+    sighting: Sighting | None,
+    peer: MediaPipe | None,
+) -> Photo:
+    meshes = {OURS: surface_of(face, face.mesh), MEAN_FACE: mean.surface}
+    if plain is not None:
+        meshes[COARSE] = surface_of(plain, plain.mesh)
+    if face.complete is not None:
+        meshes[WHOLE] = surface_of(face, face.complete)
+    if peer is not None and sighting is not None:
+        meshes[MEDIAPIPE] = surface(sighting, peer.faces)
+    height, width = truth.depth.shape
+    seen = views(face, plain, mean, sighting, peer, width, height)
+    # Metres for the camera's meshes, millimetres here: the landmarks' scale speaks of the view's own unit.
+    units = {name: 1000.0 if name in (OURS, COARSE, WHOLE) else 1.0 for name in meshes}
+    scales = {
+        name: similarity(mesh.landmarks[SEVEN].astype(np.float64) * units[name], scan.landmarks[SEVEN]).scale
+        for name, mesh in meshes.items()
+    }
+    reliefs, pixels = relief(seen, scales, truth)
+    return Photo(name, {name: shape(mesh, scan) for name, mesh in meshes.items()}, reliefs, pixels)
 
 
 def surface_of(face: Face, mesh: Mesh) -> Surface:
@@ -89,16 +115,10 @@ def surface_of(face: Face, mesh: Mesh) -> Surface:
     return Surface(mesh.vertices, mesh.faces, face.landmarks_3d)
 
 
-def mean_face(model: HeadModel) -> Surface:
-    """The head model's mean: narrow face, eyes and mouth."""
-    inner = (model.part >= GUMS) | ((model.part == FACE) & (model.faces.max(1) < NARROW_FACE_VERTICES))
-    return Surface(model.neutral, model.faces[inner], model.neutral[model.landmark_vertices])
-
-
 def shape(mesh: Surface, scan: Scan) -> Shape:
-    """The three numbers of the protocol."""
+    """The numbers of the protocol."""
     distance = scan_to_mesh(mesh, scan)
-    return Shape(float(np.median(distance)), float(distance.mean()), float(distance.std()))
+    return Shape(float(np.median(distance)), float(distance.mean()))
 
 
 def view_of_scan(
@@ -113,43 +133,37 @@ def view_of_scan(
     return view(pixels[:, :2] / pixels[:, 2:], placed, normals, triangles, width, height)
 
 
-def relief(face: Face, scan: Scan, ours: View, truth: View) -> Relief:
-    """Compare pixel by pixel."""
-    both = ours.seen & truth.seen
-    scale = similarity(face.landmarks_3d[SEVEN].astype(np.float64) * 1000, scan.landmarks[SEVEN]).scale
-    error = ours.depth[both] * scale - truth.depth[both]
-    error = np.abs(error - np.median(error))
-    turned = angles(ours.normals[both], truth.normals[both])
-    return Relief(
-        float(np.median(error)),
-        float(error.mean()),
-        float(np.median(turned)),
-        float(turned.mean()),
-        int(both.sum()),
-    )
+def relief(seen: dict[str, View], scales: dict[str, float], truth: View) -> tuple[dict[str, Relief], int]:
+    """Compare pixel by pixel where all show the face; `scales` take each view's depth to mm of the scan."""
+    both = shown_by_all(seen, truth.seen)
+    turned = normal_errors(seen, truth.normals, both)
+    out = {}
+    for name, each in seen.items():
+        error = each.depth[both] * scales[name] - truth.depth[both]
+        error = np.abs(error - np.median(error))
+        out[name] = Relief(
+            float(np.median(error)), float(np.median(turned[name])), float(turned[name].mean())
+        )
+    return out, int(both.sum())
 
 
 def lines(result: James) -> list[Line]:
-    """For the table; peers were measured on other photos and scans and have lines of their own."""
-    out = [Line("james, 2 half profiles", "faces reconstructed of 2", len(result.photos), digits=0)]
+    """For the table."""
+    out = [Line("james, 2 half profiles", "faces found of 2", result.found, digits=0)]
     for photo in result.photos:
-        relief = photo.relief
+        medians = {name: shape.median for name, shape in photo.shapes.items()}
+        share = {name: 100 * value / result.eyes for name, value in medians.items()}
+        means = {name: shape.mean for name, shape in photo.shapes.items()}
         out += [
-            _over_shapes(photo, result, "scan-to-mesh median, mm", lambda shape: shape.median),
-            _over_shapes(photo, result, "scan-to-mesh mean, mm", lambda shape: shape.mean),
-            _over_shapes(
-                photo,
-                result,
-                "scan-to-mesh median, % of outer eye distance",
-                lambda shape: 100 * shape.median / result.eyes,
-            ),
-            Line(photo.name, "depth per pixel, median error, mm", relief.depth_median),
-            Line(photo.name, "normals, mean error, degrees", relief.normal_mean, digits=1),
-            Line(photo.name, "normals, median error, degrees", relief.normal_median, digits=1),
+            Line(photo.name, "scan-to-mesh median, mm", medians),
+            Line(photo.name, "scan-to-mesh mean, mm", means),
+            Line(photo.name, "scan-to-mesh median, % of outer eye distance", share),
         ]
+        for measure, field, digits in (
+            ("depth per pixel, median error, mm", "depth", 2),
+            ("normals, mean error, degrees", "normal_mean", 1),
+            ("normals, median error, degrees", "normal_median", 1),
+        ):
+            values = {name: float(getattr(each, field)) for name, each in photo.reliefs.items()}
+            out.append(Line(photo.name, measure, values, digits))
     return out
-
-
-def _over_shapes(photo: Photo, result: James, measure: str, of: Callable[[Shape], float]) -> Line:
-    coarse, whole = (None if each is None else of(each) for each in (photo.coarse, photo.whole))
-    return Line(photo.name, measure, of(photo.detailed), coarse, whole, of(result.mean_face))

@@ -9,7 +9,9 @@ from jaxtyping import Bool
 from facecli.geometry import region_mask
 from facecli.images import Image
 from facecli.pipeline import Face
-from facecli.train.table import Line
+from facecli.train.mean_face import MeanFace
+from facecli.train.peer import MediaPipe, Sighting, view_of_points
+from facecli.train.table import MEAN_FACE, MEDIAPIPE, OURS, Line
 from facecli.train.trial import Trial
 
 FACE_LABELS = (1, 2, 4, 5, 6, 7, 10, 11, 12)
@@ -18,22 +20,40 @@ FACE_LABELS = (1, 2, 4, 5, 6, 7, 10, 11, 12)
 
 @dataclass(frozen=True)
 class Region:
-    """Intersection over union of each photo; a photo without a face found has 0."""
+    """Intersection over union of each photo, by column; a photo without a face found has 0."""
 
-    overlaps: list[float]
+    overlaps: dict[str, list[float]]
 
 
-def measure(folder: Path, trial: Trial, limit: int | None = None) -> Region:
-    """Compare on every photo of the folder that has a label map."""
+def measure(
+    folder: Path, mean: MeanFace, trial: Trial, peer: MediaPipe | None = None, limit: int | None = None
+) -> Region:
+    """Compare on every photo of the folder that has a label map; peers by the outline of their mesh."""
     from PIL import Image as pillow
 
-    overlaps = []
-    for path in sorted(folder.glob("*.jpg"))[:limit]:
+    paths = sorted(folder.glob("*.jpg"))[:limit]
+    seen = [trial.faces_of(path) for path in paths]
+    pixels, found = [image.pixels for image, _ in seen], [faces for _, faces in seen]
+    sightings: list[list[Sighting]] = peer.see(pixels, found) if peer else [[] for _ in seen]
+    overlaps: dict[str, list[float]] = {}
+    for path, (image, faces), sighted in zip(paths, seen, sightings, strict=True):
         with pillow.open(path.with_suffix(".png")) as labels:
             truth = np.isin(np.asarray(labels), FACE_LABELS)
-        image, faces = trial.faces_of(path)
-        overlaps.append(intersection_over_union(truth, region_of(faces, image)))
+        regions = {OURS: region_of(faces, image)}
+        placed = [
+            mean.view(mean.placed(f.landmarks, f.camera), f.camera, image.width, image.height) for f in faces
+        ]
+        regions[MEAN_FACE] = _union([view.seen for view in placed], truth.shape)
+        if peer:
+            drawn = [view_of_points(each, peer.faces, image.width, image.height) for each in sighted]
+            regions[MEDIAPIPE] = _union([view.seen for view in drawn], truth.shape)
+        for name, region in regions.items():
+            overlaps.setdefault(name, []).append(intersection_over_union(truth, region))
     return Region(overlaps)
+
+
+def _union(masks: list[np.ndarray], shape: tuple[int, ...]) -> Bool[np.ndarray, "h w"]:
+    return np.logical_or.reduce([np.zeros(shape, bool), *masks])
 
 
 def region_of(faces: list[Face], image: Image) -> Bool[np.ndarray, "h w"]:
@@ -58,8 +78,13 @@ def intersection_over_union(first: Bool[np.ndarray, "h w"], second: Bool[np.ndar
 
 def lines(result: Region) -> list[Line]:
     """For the table."""
-    data = f"region, {len(result.overlaps)} portraits"
+    data = f"region, {len(result.overlaps[OURS])} portraits"
     return [
-        Line(data, "region, mean intersection over union", float(np.mean(result.overlaps)), digits=3),
-        Line(data, "region, worst intersection over union", float(np.min(result.overlaps)), digits=3),
+        Line(
+            data,
+            f"region, {name} intersection over union",
+            {column: float(of(values)) for column, values in result.overlaps.items()},
+            digits=3,
+        )
+        for name, of in (("mean", np.mean), ("worst", np.min))
     ]

@@ -1,32 +1,34 @@
 """The table of an evaluation: one line per measure, ours beside the baselines and the peers."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-COLUMNS = ("facecli", "without detail", "whole face", "mean face", "MediaPipe", "3DDFA_V2")
+OURS, COARSE, WHOLE, MEAN_FACE, MEDIAPIPE, TDDFA = COLUMNS = (
+    "facecli",
+    "without detail",
+    "whole face",
+    "mean face",
+    "MediaPipe",
+    "3DDFA_V2",
+)
 
 
 @dataclass(frozen=True)
 class Line:
-    """One measure on one data set; a value that was not taken is None.
+    """One measure on one data set, by column; a value that was not taken is not there.
 
-    `ours` is of the mesh of what the photo shows, `coarse` of the same without the third subtask's relief,
-    `whole` of the completed face; `mean_face` is the head model's mean, the same for everybody; `peers` are
-    MediaPipe and 3DDFA_V2.
+    `OURS` is of the mesh of what the photo shows, `COARSE` of the same without the third subtask's relief,
+    `WHOLE` of the completed face; `MEAN_FACE` is the head model's mean, the same for everybody.
     """
 
     data: str
     measure: str
-    ours: float | None
-    coarse: float | None = None
-    whole: float | None = None
-    mean_face: float | None = None
-    peers: tuple[float | None, float | None] = (None, None)
+    values: Mapping[str, float]
     digits: int = 2
 
-    @property
-    def values(self) -> tuple[float | None, ...]:
-        """In the order of `COLUMNS`."""
-        return (self.ours, self.coarse, self.whole, self.mean_face, *self.peers)
+    def __post_init__(self) -> None:
+        if unknown := set(self.values) - set(COLUMNS):
+            raise ValueError(f"no such column: {', '.join(sorted(unknown))}")
 
 
 def markdown(lines: list[Line], notes: list[str]) -> str:
@@ -34,15 +36,15 @@ def markdown(lines: list[Line], notes: list[str]) -> str:
     head = ("measured on", "measure", *COLUMNS)
     rows = [head, tuple("---" for _ in head)]
     for line in lines:
-        cells = ("" if value is None else f"{value:.{line.digits}f}" for value in line.values)
+        cells = (f"{line.values[c]:.{line.digits}f}" if c in line.values else "" for c in COLUMNS)
         rows.append((line.data, line.measure, *cells))
     text = "\n".join("| " + " | ".join(row) + " |" for row in rows)
     return "\n\n".join([text, *notes])
 
 
 def as_json(lines: list[Line]) -> list[dict[str, object]]:
-    """The same for programs: one object per line, values unrounded, by column."""
+    """The same for programs: one object per line, values unrounded, by column; null where not taken."""
     return [
-        {"data": line.data, "measure": line.measure, **dict(zip(COLUMNS, line.values, strict=True))}
+        {"data": line.data, "measure": line.measure, **{c: line.values.get(c) for c in COLUMNS}}
         for line in lines
     ]

@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from facecli.geometry import region_mask
 from facecli.images import Image, read_image
+from facecli.mesh import Mesh
 from facecli.pipeline import Face, Reconstructor
 from facecli.train.raster import interpolate, rasterize
 
@@ -53,6 +55,10 @@ class View:
         """Which pixels show the surface."""
         return self.depth > 0
 
+    def cut(self, part: tuple[slice, slice]) -> "View":
+        """Rows and columns of it."""
+        return View(self.depth[part], self.normals[part])
+
 
 def view(
     pixels: Float[np.ndarray, "v 2"],
@@ -70,11 +76,24 @@ def view(
     return View(depth, normal / np.maximum(length, 1e-9))
 
 
-def view_of_face(face: Face, width: int, height: int) -> View:
-    """The reconstructed mesh over its photo, mm."""
-    camera = face.pose.to_camera(face.mesh.vertices.astype(np.float64) * 1000)
-    normals = face.mesh.normals.astype(np.float64) @ face.pose.rotation.T
-    return view(face.camera.project(camera), camera, normals, face.mesh.faces, width, height)
+def view_of_face(face: Face, width: int, height: int, mesh: Mesh | None = None) -> View:
+    """One of a face's meshes, the photo's own by default, over its photo, mm."""
+    mesh = face.mesh if mesh is None else mesh
+    camera = face.pose.to_camera(mesh.vertices.astype(np.float64) * 1000)
+    normals = mesh.normals.astype(np.float64) @ face.pose.rotation.T
+    return view(face.camera.project(camera), camera, normals, mesh.faces, width, height)
+
+
+def relief_of(face: Face, width: int, height: int) -> Float[np.ndarray, "h w"]:
+    """The third subtask's displacement, mm, at the pixels of the photo; not a number off the face's region."""
+    import cv2
+
+    region = np.repeat(np.repeat(region_mask(face.maps.region), 2, 0), 2, 1)
+    maps = np.dstack([face.maps.detail * region, region.astype(np.float32)])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    matrix = face.crop.matrix_at(len(region))
+    drawn = cv2.warpAffine(maps.astype(np.float32), matrix, (width, height), flags=flags)
+    return np.where(drawn[..., 1] > 0.5, drawn[..., 0] / np.maximum(drawn[..., 1], 1e-6), np.nan)
 
 
 def angles(first: Float[np.ndarray, "n 3"], second: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " n"]:
