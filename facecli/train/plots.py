@@ -152,6 +152,9 @@ def landmark_offsets(
                 arrowprops={"arrowstyle": "->", "color": COLOURS[column], "lw": 1.2},
             )
             axis.annotate(str(k), start, fontsize=5, color="#888888")
+        reached = np.concatenate([shape, shape + vectors * ENLARGED])
+        axis.set_xlim(reached[:, 0].min() - 0.05, reached[:, 0].max() + 0.05)
+        axis.set_ylim(reached[:, 1].min() - 0.05, reached[:, 1].max() + 0.05)
         common = 100 * float(np.linalg.norm(vectors, axis=1).mean())
         axis.set(
             title=f"{column}: mean offset {common:.1f} % of the outer eye distance, drawn {ENLARGED:.0f} x"
