@@ -150,7 +150,8 @@ def _tangents(mesh: Mesh) -> Float[np.ndarray, "v 4"]:
     # Over each triangle the surface moves by this per u, weighted by the triangle's area in the texture.
     along = (first * dv2[:, None] - second * dv1[:, None]) * np.sign(du1 * dv2 - du2 * dv1)[:, None]
     total = np.stack(
-        [sum(np.bincount(corner, along[:, k], len(mesh.vertices)) for corner in (a, b, c)) for k in range(3)], 1
+        [sum(np.bincount(corner, along[:, k], len(mesh.vertices)) for corner in (a, b, c)) for k in range(3)],
+        1,
     )
     total -= np.einsum("ij,ij->i", total, mesh.normals)[:, None] * mesh.normals
     length = np.linalg.norm(total, axis=1, keepdims=True)

@@ -54,9 +54,7 @@ def face_files(
         from facecli.render import preview
 
         photo = face.crop.warp(image.pixels, PREVIEW_SIZE)
-        picture = preview(
-            photo, face.mesh, face.camera, face.pose, face.crop, face.landmarks, face.complete
-        )
+        picture = preview(photo, face.mesh, face.camera, face.pose, face.crop, face.landmarks, face.complete)
         files["preview.png"] = encode_png(picture)
     facts = describe(face, index, image, name, [*files, "result.json"], versions)
     if options.maps:

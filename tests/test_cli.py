@@ -163,7 +163,10 @@ def test_names_that_are_no_text_and_names_like_markup(tmp_path: Path, make_pictu
     [
         (["a.jpg"], "no output folder; add -o OUT"),
         (["-o", "out"], "no input; name photos or folders"),
-        (["a.jpg", "-o", "out", "--format", "fbx"], "unknown mesh format 'fbx'; choose from obj, ply, glb, stl"),
+        (
+            ["a.jpg", "-o", "out", "--format", "fbx"],
+            "unknown mesh format 'fbx'; choose from obj, ply, glb, stl",
+        ),
         (["a.jpg", "-o", "out", "--format", ","], "unknown mesh format ''"),
         (["a.jpg", "-o", "out", "--focal", "-1"], "--focal must be a positive number"),
         (["a.jpg", "-o", "out", "--focal", "nan"], "--focal must be a positive number"),

@@ -72,3 +72,26 @@ def test_moving_slides_both_sides_alike():
     np.testing.assert_allclose(right * [-1, 1, 1], left, atol=0.4)  # the surface is not exactly symmetric
     assert right[0] > 0.2
     assert right[1] < -0.4
+
+
+def test_calibrated_points_lie_on_the_head_near_where_registration_put_them():
+    from facecli.train.correspond import CALIBRATED, calibrated
+
+    triples, bary = calibrated(head_model())
+    surface = (head_model().neutral[triples] * bary[..., None]).sum(1)
+    np.testing.assert_allclose(surface, np.loadtxt(CALIBRATED), atol=0.02)
+    moved = np.linalg.norm(surface - places(attached()), axis=1)
+    assert np.median(moved) < 3
+    assert moved.max() < 20
+
+
+def test_brow_landmarks_are_lower_than_the_head_models_and_the_others_are_its_own():
+    from facecli.train.correspond import BROWS, calibrated, landmarks68
+
+    ours, own = landmarks68(head_model(), calibrated(head_model())), head_model().neutral
+    own = own[head_model().landmark_vertices]
+    lowered = (own - ours)[BROWS, 1]
+    assert (lowered > 1.5).all() and (lowered < 6).all()
+    np.testing.assert_allclose(ours[22:27] * [-1, 1, 1], ours[17:22][::-1], atol=0.1)
+    others = np.r_[0:17, 27:68]
+    np.testing.assert_array_equal(ours[others], own[others])

@@ -44,6 +44,23 @@ def landmarks(
 
 
 @app.command()
+def points(
+    landmark_file: Annotated[Path, typer.Argument(help="What `landmarks` wrote.", exists=True)],
+    assets: Assets = SHARED / "assets",
+) -> None:
+    """Calibrate where MediaPipe's points are on the head model: rewrites facecli/train/dense_points.txt."""
+    import numpy as np
+
+    from facecli.train.correspond import CALIBRATED
+    from facecli.train.fit import calibrate
+    from facecli.train.headmodel import HeadModel
+
+    canonical = assets / "landmarks" / "canonical_face_model.obj"
+    found = calibrate(HeadModel.load(assets / "head_model"), canonical, landmark_file)
+    np.savetxt(CALIBRATED, found, fmt="%.2f")
+
+
+@app.command()
 def pool(
     landmark_file: Annotated[Path, typer.Argument(help="What `landmarks` wrote.", exists=True)],
     out: Annotated[Path, typer.Argument(help="Folder to write.")],

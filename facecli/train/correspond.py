@@ -33,12 +33,21 @@ LOWER_LIP = np.array(
 
 LIPS_APART = 0.6
 """mm from the line where the lips meet to the nearest point of a lip: farther than that line is uncertain."""
+BROWS = slice(17, 27)
+"""Of the iBUG 68. The head model's own vertices for them lie 2 to 4 mm above the brows of its own portraits."""
+CALIBRATED = Path(__file__).with_name("dense_points.txt")
+"""Where MediaPipe really puts its 468 points on the mean head, mm, a line each: what `fit.calibrate` found."""
 
 
 def canonical_points(obj: Path) -> Float[np.ndarray, "468 3"]:
     """The vertices of MediaPipe's `canonical_face_model.obj`."""
     lines = (line.split() for line in obj.read_text().splitlines() if line.startswith("v "))
     return np.array([[float(x) for x in line[1:4]] for line in lines])
+
+
+def calibrated(model: HeadModel) -> "Attachment":
+    """Vertex triples and barycentric weights of the 468 points, as calibrated on photos."""
+    return attach(model, np.loadtxt(CALIBRATED))
 
 
 def register(model: HeadModel, canonical: Float[np.ndarray, "468 3"]) -> "Attachment":
@@ -92,6 +101,13 @@ def attach(model: HeadModel, points: Float[np.ndarray, "468 3"]) -> Attachment:
     nearest, _, triangle = trimesh.proximity.closest_point(surface, points)
     bary = trimesh.triangles.points_to_barycentric(surface.triangles[triangle], nearest)
     return faces[triangle], bary.astype(np.float32)
+
+
+def landmarks68(model: HeadModel, attached: Attachment) -> Float[np.ndarray, "68 3"]:
+    """The iBUG 68 on the mean head, mm: the head model's own, but for the brows, which photos place better."""
+    points = model.neutral[model.landmark_vertices].astype(float)
+    points[BROWS] = on_surface(model, attached)[MEDIAPIPE_68[BROWS]]
+    return points
 
 
 def on_surface(model: HeadModel, attached: Attachment) -> Float[np.ndarray, "468 3"]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
-from facecli.train.correspond import FACE_OVAL, canonical_points, move, register
+from facecli.train.correspond import FACE_OVAL, calibrated, canonical_points, move, register
 from facecli.train.headmodel import HeadModel
 
 LANDMARK_NOISE = 0.02
@@ -56,24 +56,36 @@ class Fits:
         return cls(**{**fields, "names": [str(name) for name in fields["names"]]})
 
 
-def fit(model: HeadModel, canonical_obj: Path, landmark_file: Path, steps: int = 500) -> Fits:
-    """Fit every face of `landmark_file` (see `landmarks.py`).
+def fit(model: HeadModel, landmark_file: Path, steps: int = 500) -> Fits:
+    """Fit every face of `landmark_file` (see `landmarks.py`)."""
+    names, points, sizes = _read(landmark_file)
+    return _fit(model, calibrated(model), names, points, sizes, steps)[0]
+
+
+def calibrate(model: HeadModel, canonical_obj: Path, landmark_file: Path) -> Float[np.ndarray, "468 3"]:
+    """Where on the mean head MediaPipe's points really are, mm.
 
     The registered landmarks sit a little off where MediaPipe really puts them, which would show as an
-    expression that everybody shares; so they are first moved on the surface by their mean residual over the
+    expression that everybody shares; so they are moved on the surface by their median residual over the
     neutral London faces.
     """
-    with np.load(landmark_file) as archive:
-        names = [str(name) for name in archive["names"]]
-        points = archive["landmarks"][:, :468, :2]
-        sizes = archive["sizes"].astype(np.float32)
+    names, points, sizes = _read(landmark_file)
     attached = register(model, canonical_points(canonical_obj))
     neutral = [i for i, name in enumerate(names) if name.startswith("london/neutral")]
+    chosen = [names[i] for i in neutral]
     for _ in range(CALIBRATION_ROUNDS):
-        chosen = [names[i] for i in neutral]
         _, residual = _fit(model, attached, chosen, points[neutral], sizes[neutral], 200, expressive=False)
         attached = move(model, attached, -np.median(residual, 0) * OUTER_EYES)
-    return _fit(model, attached, names, points, sizes, steps)[0]
+    triples, bary = attached
+    return np.asarray((model.neutral[triples] * bary[..., None]).sum(1))
+
+
+def _read(
+    landmark_file: Path,
+) -> tuple[list[str], Float[np.ndarray, "n 468 2"], Float[np.ndarray, "n 2"]]:
+    with np.load(landmark_file) as archive:
+        names = [str(name) for name in archive["names"]]
+        return names, archive["landmarks"][:, :468, :2], archive["sizes"].astype(np.float32)
 
 
 def _fit(

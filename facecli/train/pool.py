@@ -48,7 +48,7 @@ def build(assets: Path, landmark_file: Path, folder: Path, workers: int = 2) -> 
     """Fit the portraits of `assets`, drop bad fits and spectacles, lift the rest, and write the pool to `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     model = HeadModel.load(assets / "head_model")
-    fits = fit(model, assets / "landmarks" / "canonical_face_model.obj", landmark_file)
+    fits = fit(model, landmark_file)
     bare = ~np.isin(fits.names, SPECTACLES.read_text().split())
     kept = np.flatnonzero((fits.error < WORST_FIT) & bare)
     sys.stderr.write(

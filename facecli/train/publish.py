@@ -20,7 +20,7 @@ from facecli.model import FaceNetwork, ModelConfig, Prediction
 from facecli.runtime import cpu_session
 from facecli.train.completion import learn
 from facecli.train.completion import save as save_completion
-from facecli.train.correspond import canonical_points, on_surface, register
+from facecli.train.correspond import calibrated, landmarks68, on_surface
 from facecli.train.headmodel import HeadModel
 from facecli.train.lift import face_box_points
 
@@ -79,7 +79,7 @@ def publish_geometry(assets: Path, weights: Path) -> None:
 def write_geometry(assets: Path, weights: Path) -> None:
     """template.safetensors and completion.safetensors."""
     model = HeadModel.load(assets / "head_model")
-    save_template(model, assets, weights / "template.safetensors")
+    save_template(model, weights / "template.safetensors")
     save_completion(learn(model), weights / "completion.safetensors")
 
 
@@ -184,12 +184,12 @@ def parity(network: FaceNetwork, graph: bytes, tensors: bytes) -> float:
     return worst
 
 
-def save_template(model: HeadModel, assets: Path, path: Path) -> None:
+def save_template(model: HeadModel, path: Path) -> None:
     """The mean head's 68 landmarks, MediaPipe's 468 points and the points that frame a crop, mm, head frame."""
-    attached = register(model, canonical_points(assets / "landmarks" / "canonical_face_model.obj"))
+    attached = calibrated(model)
     save_numpy(
         {
-            "landmarks68": model.neutral[model.landmark_vertices].astype(np.float32),
+            "landmarks68": landmarks68(model, attached).astype(np.float32),
             "landmarks468": on_surface(model, attached).astype(np.float32),
             "face_points": face_box_points(model.neutral).astype(np.float32),
         },

@@ -94,7 +94,7 @@ class Studio(Synthesizer):
         albedo = self._albedo(rng) if scene.tone is None else self._toned(rng, scene.tone)
         relief = np.zeros((TEXTURE, TEXTURE), np.float32)
         if not scene.flat:
-            relief = random_relief(rng, albedo)
+            relief = random_relief(rng, albedo, self.plane)
             albedo = moles_and_freckles(rng, albedo)
         if paint is not None:
             albedo = paint(albedo)
