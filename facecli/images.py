@@ -5,17 +5,20 @@ reader would start Ghostscript); every failure is one ImageError. What the file 
 all eight orientations, ICC profiles, transparency (over white), 16-bit and float samples at their full range.
 """
 
+import ctypes
 import io
 import math
 import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import Shaped, UInt8, UInt16
+from jaxtyping import Float32, Shaped, UInt8, UInt16
 from PIL import Image as pillow
-from PIL import ImageCms, UnidentifiedImageError
+from PIL import ImageCms, UnidentifiedImageError, _imaging
 from PIL.Image import Image as PillowImage
 
 from facecli.errors import ImageError
@@ -24,7 +27,26 @@ FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000")  # J
 MAX_PIXELS = 178_956_970  # Pillow's own hard limit: beyond it a few kilobytes can ask for gigabytes
 
 _ORIENTATION, _EXIF_IFD, _FOCAL_35MM = 0x0112, 0x8769, 0xA405
-_HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
+_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
+_MAGIC = {
+    b"\xff\xd8\xff": "JPEG",
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"GIF8": "GIF",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"II+\0": "TIFF",
+    b"MM\0+": "TIFF",
+    b"BM": "BMP",
+    b"\0\0\0\x0cjP  \r\n\x87\n": "JPEG 2000",
+    b"\xffO\xffQ": "JPEG 2000",
+}
+
+# A few kilobytes can claim any size. Below the first figure that does no harm; above it a file must have a byte
+# for so many pixels, which a photo of any codec exceeds many times over, and even a blank baseline JPEG does.
+_HARMLESS_PIXELS = 1 << 25
+_PIXELS_PER_BYTE = 250
+_MAX_SCANNED = 1 << 31  # pixels times scans of a JPEG
+_STRIP_PIXELS = 1 << 22
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,12 +73,10 @@ class Image:
 def read_image(data: bytes) -> Image:
     """Decode a JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF or JPEG 2000 file into an upright sRGB picture.
 
-    Raises ImageError, and nothing else, whatever the bytes are.
+    HEIC too where the extra `heic` is installed. Raises ImageError, and nothing else, whatever the bytes are.
     """
     if not data:
         raise ImageError("the file is empty")
-    if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS and b"avif" not in data[8:64]:
-        raise ImageError("HEIC photos cannot be read; save it as JPEG or PNG")
     try:
         # Pillow warns of odd metadata and of large pictures; neither concerns the user, the limit is ours.
         with warnings.catch_warnings():
@@ -67,22 +87,67 @@ def read_image(data: bytes) -> Image:
     except MemoryError as exc:
         raise ImageError("not enough memory to decode it; scale it down first") from exc
     except Exception as exc:  # decoders raise almost anything on hostile bytes
-        raise ImageError(_reason(exc)) from exc
+        raise ImageError(_reason(exc, data)) from exc
 
 
 def _decode(data: bytes) -> Image:
-    try:
-        picture: PillowImage = pillow.open(io.BytesIO(data), formats=FORMATS)
-    except pillow.DecompressionBombError as exc:
-        raise _too_large() from exc
-    if picture.width * picture.height > MAX_PIXELS:
-        raise _too_large()
-    notes = ["first of several frames"] if getattr(picture, "is_animated", False) else []
-    picture.seek(0)
+    picture = _open(data)
+    _check_size(picture, data)
+    notes = []
+    if getattr(picture, "is_animated", False):
+        if picture.format == "HEIF":
+            notes.append("the main one of several pictures")  # the file says which; it need not be the first
+        else:
+            notes.append("first of several frames")
+            picture.seek(0)
     picture.load()
     exif = _exif(picture)  # after load(): Pillow turns TIFF itself there and drops the tag
-    pixels = _to_srgb(picture, notes)
-    return Image(_upright(pixels, exif.get(_ORIENTATION)), _focal(exif), tuple(notes))
+    return Image(_to_upright_srgb(picture, exif.get(_ORIENTATION), notes), _focal(exif), tuple(notes))
+
+
+@cache
+def _silence_libtiff() -> None:
+    """Pillow's libtiff prints its complaints on stderr, beside the one error that we raise."""
+    try:
+        library = ctypes.CDLL(_imaging.__file__)
+        library.TIFFSetErrorHandler(None)
+        library.TIFFSetWarningHandler(None)
+    except (OSError, AttributeError):  # linked otherwise: then it talks
+        return
+
+
+def _open(data: bytes) -> PillowImage:
+    kind = _kind(data)
+    if kind == "TIFF":
+        _silence_libtiff()
+    if kind != "HEIC":
+        try:
+            return pillow.open(io.BytesIO(data), formats=FORMATS)
+        except pillow.DecompressionBombError as exc:
+            raise _too_large() from exc
+    try:
+        from pillow_heif import HeifImageFile
+    except ImportError as exc:
+        raise ImageError(
+            "HEIC photos need one more package: pip install 'facecli[heic]'; or save it as JPEG"
+        ) from exc
+    picture: PillowImage = HeifImageFile(io.BytesIO(data))
+    return picture
+
+
+def _check_size(picture: PillowImage, data: bytes) -> None:
+    """Refuse what would fill memory or take minutes, by what the file claims and before it is unpacked."""
+    pixels = picture.width * picture.height
+    if pixels > MAX_PIXELS:
+        raise _too_large()
+    if pixels > _HARMLESS_PIXELS and pixels > _PIXELS_PER_BYTE * len(data):
+        raise ImageError(
+            f"claims {picture.width} x {picture.height} pixels in {len(data):,} bytes, as no photo does; "
+            "damaged, or made to fill memory"
+        )
+    # Every scan of a progressive JPEG goes over the whole picture; cameras and editors write about ten.
+    if picture.format in ("JPEG", "MPO") and pixels * data.count(b"\xff\xda") > _MAX_SCANNED:
+        raise ImageError("more passes over the picture than any photo has; made to waste time")
 
 
 def _exif(picture: PillowImage) -> Any:
@@ -102,85 +167,148 @@ def _focal(exif: Any) -> float | None:
     return focal if math.isfinite(focal) and focal > 0 else None
 
 
-def _to_srgb(picture: PillowImage, notes: list[str]) -> UInt8[np.ndarray, "h w 3"]:
-    """Any Pillow mode -> sRGB: wide samples scaled, profile applied, transparency over white."""
-    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
-        grey = _to_8_bit(np.asarray(picture), notes)
-        return np.repeat(grey[:, :, None], 3, axis=2)
+def _to_upright_srgb(
+    picture: PillowImage, orientation: object, notes: list[str]
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Any Pillow picture -> sRGB, in strips: a large one never stands in memory a third time."""
+    wide = picture.mode in ("I", "F") or picture.mode.startswith("I;16")
+    convert = _wide_grey_converter(picture, notes) if wide else _colour_converter(picture)
+    swapped = orientation in (5, 6, 7, 8)
+    upright = np.empty((*(picture.size if swapped else picture.size[::-1]), 3), np.uint8)
+    stored = _as_stored(upright, orientation)
+    for top, strip in _strips(picture):
+        stored[top : top + strip.height] = convert(strip)
+    return upright
 
+
+def _strips(picture: PillowImage) -> Iterator[tuple[int, PillowImage]]:
+    """Top row and picture of one strip of full width after the other."""
+    rows = max(1, _STRIP_PIXELS // picture.width)
+    if rows >= picture.height:
+        yield 0, picture
+        return
+    for top in range(0, picture.height, rows):
+        yield top, picture.crop((0, top, picture.width, min(top + rows, picture.height)))
+
+
+def _as_stored(upright: UInt8[np.ndarray, "h w 3"], orientation: object) -> UInt8[np.ndarray, "h2 w2 3"]:
+    """A view of an upright picture as a camera of EXIF orientation 1..8 stores it; all else is upright."""
+    views = {
+        2: lambda: upright[:, ::-1],
+        3: lambda: upright[::-1, ::-1],
+        4: lambda: upright[::-1],
+        5: lambda: upright.transpose(1, 0, 2),
+        6: lambda: upright[:, ::-1].transpose(1, 0, 2),
+        7: lambda: upright[::-1, ::-1].transpose(1, 0, 2),
+        8: lambda: upright[::-1].transpose(1, 0, 2),
+    }
+    return views[orientation]() if isinstance(orientation, int) and orientation in views else upright
+
+
+def _colour_converter(picture: PillowImage) -> Callable[[PillowImage], UInt8[np.ndarray, "h w 3"]]:
+    """Strips of 8-bit modes -> sRGB: the embedded profile applied, transparency over white."""
     transparent = picture.has_transparency_data
-    if picture.mode in ("P", "PA", "1") or (transparent and picture.mode != "LA"):
-        picture = picture.convert("RGBA" if transparent else "RGB")
-    alpha = picture.getchannel("A") if transparent else None
-    if alpha is not None:
-        picture = picture.convert("L" if picture.mode == "LA" else "RGB")  # profiles speak of colour only
-    picture = _apply_profile(picture).convert("RGB")
-    if alpha is not None:
-        page = pillow.new("RGB", picture.size, "white")
-        page.paste(picture, mask=alpha)
-        picture = page
-    return np.array(picture)  # a copy of our own: writable, independent of Pillow
+    profile = _profile_converter(picture, transparent)
+
+    def convert(strip: PillowImage) -> UInt8[np.ndarray, "h w 3"]:
+        if strip.mode in ("P", "PA", "1") or (transparent and strip.mode != "LA"):
+            strip = strip.convert("RGBA" if transparent else "RGB")
+        alpha = strip.getchannel("A") if transparent else None
+        if alpha is not None:
+            strip = strip.convert("L" if strip.mode == "LA" else "RGB")  # profiles speak of colour only
+        strip = profile(strip).convert("RGB")
+        if alpha is not None:
+            page = pillow.new("RGB", strip.size, "white")
+            page.paste(strip, mask=alpha)
+            strip = page
+        return np.asarray(strip)
+
+    return convert
 
 
-def _to_8_bit(samples: Shaped[np.ndarray, "h w"], notes: list[str]) -> UInt8[np.ndarray, "h w"]:
-    """Grey of more than 8 bits: 16 bit as a whole, 0..1 and 0..255 as they are, the rest by its own range."""
-    values = np.nan_to_num(samples.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    low, high = float(values.min()), float(values.max())
-    whole = samples.dtype.kind in "iu"
-    if samples.dtype == np.uint16 or (whole and low >= 0 and 255 < high <= 65535):
-        low, high = 0.0, 65535.0
-    elif whole and low >= 0 and high <= 255:
-        low, high = 0.0, 255.0
-    elif not whole and low >= 0 and high <= 255:
-        low, high = 0.0, 1.0 if high <= 1 else 255.0
-    else:
-        notes.append(f"grey values {low:g} to {high:g} stretched to black and white")
-    scaled = (values - low) * (255.0 / max(high - low, 1e-12))
-    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+def _wide_grey_converter(
+    picture: PillowImage, notes: list[str]
+) -> Callable[[PillowImage], UInt8[np.ndarray, "h w 1"]]:
+    """Strips of grey of more than 8 bits -> 8 bits: 16 bit as a whole, 0..1 and 0..255 as they are, the rest by
+    its own range; a transparent shade is white."""
+    low, high = _grey_range(picture, notes)
+    clear = picture.info.get("transparency")
+
+    def convert(strip: PillowImage) -> UInt8[np.ndarray, "h w 1"]:
+        samples = np.asarray(strip)
+        scaled = (_finite(samples) - low) * (255.0 / max(high - low, 1e-12))
+        grey = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+        if isinstance(clear, int):
+            grey[samples == clear] = 255
+        return grey[:, :, None]
+
+    return convert
 
 
-def _apply_profile(picture: PillowImage) -> PillowImage:
+def _grey_range(picture: PillowImage, notes: list[str]) -> tuple[float, float]:
+    """The values that are black and white."""
+    if picture.mode.startswith("I;16"):
+        return 0.0, 65535.0
+    ends = []
+    for _, strip in _strips(picture):
+        values = _finite(np.asarray(strip))
+        ends.append((float(values.min()), float(values.max())))
+    low, high = min(end[0] for end in ends), max(end[1] for end in ends)
+    if picture.mode == "I" and low >= 0 and high <= 65535:
+        return 0.0, 255.0 if high <= 255 else 65535.0
+    if picture.mode == "F" and low >= 0 and high <= 255:
+        return 0.0, 1.0 if high <= 1 else 255.0
+    notes.append(f"grey values {low:g} to {high:g} stretched to black and white")
+    return low, high
+
+
+def _finite(samples: Shaped[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
+    return np.nan_to_num(samples.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _profile_converter(picture: PillowImage, transparent: bool) -> Callable[[PillowImage], PillowImage]:
     """Into sRGB by the embedded ICC profile; without one, or with a bad one, the numbers count as sRGB."""
     embedded = picture.info.get("icc_profile")
-    if not embedded and picture.mode != "LAB":
-        return picture
+    mode = picture.mode
+    if mode in ("P", "PA", "1") or (transparent and mode != "LA"):
+        mode = "RGB"
+    elif mode == "LA":
+        mode = "L"
+    if not embedded and mode != "LAB":
+        return lambda strip: strip
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(embedded)) if embedded else ImageCms.createProfile("LAB")
         if embedded and "sRGB" in ImageCms.getProfileDescription(source):
-            return picture
-        converted = ImageCms.profileToProfile(
-            picture, source, ImageCms.createProfile("sRGB"), outputMode="RGB"
-        )
-        return converted or picture
+            return lambda strip: strip
+        transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-        return picture
+        return lambda strip: strip
+    return lambda strip: ImageCms.applyTransform(strip, transform) or strip
 
 
-def _upright(pixels: UInt8[np.ndarray, "h w 3"], orientation: object) -> UInt8[np.ndarray, "h2 w2 3"]:
-    """Undo EXIF orientation 2..8; anything else is upright already."""
-    turned = {
-        2: lambda: pixels[:, ::-1],
-        3: lambda: pixels[::-1, ::-1],
-        4: lambda: pixels[::-1],
-        5: lambda: pixels.transpose(1, 0, 2),
-        6: lambda: pixels.transpose(1, 0, 2)[:, ::-1],
-        7: lambda: pixels.transpose(1, 0, 2)[::-1, ::-1],
-        8: lambda: pixels.transpose(1, 0, 2)[::-1],
-    }
-    if isinstance(orientation, int) and orientation in turned:
-        return np.ascontiguousarray(turned[orientation]())
-    return pixels
+def _kind(data: bytes) -> str | None:
+    """What the first bytes say that the file is, as people call it."""
+    if data[4:8] == b"ftyp":
+        if data[8:12] in (b"avif", b"avis") or b"avif" in data[8:64]:
+            return "AVIF"
+        return "HEIC" if data[8:12] in _HEIC_BRANDS else None
+    if data[:4] == b"RIFF":
+        return "WebP" if data[8:12] == b"WEBP" else None
+    return next((kind for magic, kind in _MAGIC.items() if data.startswith(magic)), None)
 
 
 def _too_large() -> ImageError:
     return ImageError(f"larger than {MAX_PIXELS // 1_000_000} megapixels; scale it down first")
 
 
-def _reason(exc: Exception) -> str:
-    if isinstance(exc, UnidentifiedImageError):
+def _reason(exc: Exception, data: bytes) -> str:
+    kind = _kind(data)
+    if isinstance(exc, UnidentifiedImageError) and kind is None:
         return "not a picture that can be read (JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF and JPEG 2000 can)"
+    if isinstance(exc, UnidentifiedImageError):
+        return f"damaged picture, or a rare kind of {kind}; save it as JPEG or 8-bit PNG"
     text = " ".join(str(exc).split()) or type(exc).__name__
-    return f"damaged picture: {text}"
+    return f"damaged picture: {text:.120}"
 
 
 def encode_png(

@@ -1,14 +1,18 @@
 import io
 import struct
+import sys
 import warnings
 import zlib
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 import pytest
+from corrupt import encode, png, png_chunk
 from PIL import Image as pillow
-from PIL import ImageCms
+from PIL import ImageCms, UnidentifiedImageError
 
+from facecli import images
 from facecli.errors import ImageError
 from facecli.images import FORMATS, MAX_PIXELS, encode_png, read_image
 
@@ -25,12 +29,6 @@ TURNS = {
 }  # what a camera held so writes for an upright scene
 
 
-def encode(picture: pillow.Image, format: str = "PNG", **options: object) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, format, **options)
-    return buffer.getvalue()
-
-
 def scene() -> np.ndarray:
     """24 x 40, four coloured quarters with a black corner: no symmetry."""
     pixels = np.zeros((24, 40, 3), np.uint8)
@@ -40,21 +38,22 @@ def scene() -> np.ndarray:
     return pixels
 
 
-def png_chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+BEST: dict[str, dict[str, object]] = {
+    "JPEG": {"quality": 100, "subsampling": 0},
+    "WEBP": {"lossless": True},
+    "AVIF": {"quality": 100, "subsampling": "4:4:4"},
+}
 
 
 @pytest.mark.parametrize("orientation", TURNS)
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
 def test_every_orientation_comes_out_upright(format: str, orientation: int) -> None:
     exif = pillow.Exif()
     exif[0x0112] = orientation
     stored = pillow.fromarray(np.ascontiguousarray(TURNS[orientation](scene())))
-    options = {"quality": 100} | ({"subsampling": 0} if format == "JPEG" else {})
-    options |= {"lossless": True} if format == "WEBP" else {}
-    image = read_image(encode(stored, format, exif=exif, **(options if format in ("JPEG", "WEBP") else {})))
-    assert image.pixels.shape == (24, 40, 3)
-    assert np.abs(image.pixels.astype(int) - scene()).max() <= (40 if format == "JPEG" else 0)
+    image = read_image(encode(stored, format, exif=exif, **BEST.get(format, {})))
+    assert image.pixels.shape == (24, 40, 3) and image.pixels.flags.c_contiguous
+    assert np.abs(image.pixels.astype(int) - scene()).max() <= (40 if format in ("JPEG", "AVIF") else 0)
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 65535])
@@ -86,6 +85,23 @@ def test_16_bit_grey_keeps_its_whole_range() -> None:
         pixels = read_image(encode(pillow.fromarray(ramp), format)).pixels
         assert (pixels[0, :, 0] == np.arange(256)).all()
         assert (pixels == pixels[..., :1]).all()
+
+
+@pytest.mark.parametrize("format", [".png", ".tiff"])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_16_bit_colour_keeps_its_whole_range(format: str, channels: int) -> None:
+    ramp = np.linspace(0, 65535, 256).astype(np.uint16)[None].repeat(4, axis=0)
+    colour = np.dstack([ramp, ramp[:, ::-1], ramp // 2, np.full_like(ramp, 65535)])
+    order = [2, 1, 0, 3][:channels]  # OpenCV's
+    pixels = read_image(cv2.imencode(format, colour[:, :, order])[1].tobytes()).pixels
+    levels = np.arange(256)
+    assert (pixels[0] == np.stack([levels, levels[::-1], levels // 2], axis=1)).all()
+
+
+def test_a_transparent_shade_of_16_bit_grey_is_white() -> None:
+    rows = b"\0" + np.array([0, 257, 65535], ">u2").tobytes()
+    data = png(3, 1, 16, 0, zlib.compress(rows), png_chunk(b"tRNS", b"\1\1"))
+    assert read_image(data).pixels[0, :, 0].tolist() == [0, 255, 255]
 
 
 def test_dark_16_bit_grey_is_not_brightened() -> None:
@@ -136,8 +152,9 @@ def test_palette_grey_bilevel_and_cmyk_become_rgb() -> None:
     assert np.abs(read_image(encode(palette)).pixels.astype(int) - scene()).max() <= 8
     assert (read_image(encode(pillow.new("L", (5, 4), 77))).pixels == 77).all()
     assert (read_image(encode(pillow.new("1", (5, 4), 1))).pixels == 255).all()
-    cmyk = read_image(encode(pillow.new("CMYK", (16, 16), (0, 255, 255, 0)), "JPEG", quality=95)).pixels
-    assert cmyk[8, 8, 0] > 245 and cmyk[8, 8, 1:].max() < 12
+    for format in ("JPEG", "TIFF"):
+        cmyk = read_image(encode(pillow.new("CMYK", (16, 16), (0, 255, 255, 0)), format)).pixels
+        assert cmyk[8, 8, 0] > 245 and cmyk[8, 8, 1:].max() < 12
 
 
 def swapped_profile() -> bytes:
@@ -202,6 +219,48 @@ def test_bomb_is_refused_before_it_is_unpacked() -> None:
         )
 
 
+def test_what_no_photo_claims_is_refused_and_a_large_blank_one_is_not() -> None:
+    with pytest.raises(ImageError, match=r"13000 x 13000 pixels in [\d,]+ bytes, as no photo does"):
+        read_image(png(13_000, 13_000, 1, 0, zlib.compress(bytes(1626 * 13_000))))
+    blank = read_image(encode(pillow.new("L", (7680, 4320), 99)))  # a screen of 8K
+    assert blank.pixels.shape == (4320, 7680, 3) and (blank.pixels[::500, ::500] == 99).all()
+
+
+def test_a_jpeg_of_a_thousand_passes_is_refused_and_a_progressive_one_is_not() -> None:
+    good = encode(pillow.new("RGB", (2000, 1500)), "JPEG", progressive=True)
+    assert 5 < good.count(b"\xff\xda") < 20 and read_image(good).width == 2000
+    scan = good[good.rfind(b"\xff\xc4", 0, good.rfind(b"\xff\xda")) : -2]
+    with pytest.raises(ImageError, match="more passes over the picture than any photo has"):
+        read_image(good[:-2] + scan * 1000 + good[-2:])
+
+
+@pytest.mark.parametrize("orientation", [1, 4, 7])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "LA", "1", "CMYK", "I;16", "I", "F"])
+def test_strips_of_a_large_picture_come_out_as_a_small_one_does(
+    mode: str, orientation: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chance = np.random.default_rng(3)
+    picture = pillow.fromarray(chance.integers(0, 256, (70, 50, 4)).astype(np.uint8), "RGBA")
+    if mode in ("I;16", "I", "F"):
+        wide = chance.integers(-5 if mode == "F" else 0, 60_000, (70, 50))
+        picture = pillow.fromarray(wide.astype({"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode]))
+    elif mode == "P":
+        picture = picture.convert("RGB").quantize(32)
+    else:
+        picture = picture.convert(mode)
+    exif = pillow.Exif()
+    exif[0x0112] = orientation
+    options: dict[str, object] = {"transparency": 3} if mode == "P" else {}
+    if mode in ("RGB", "RGBA"):
+        options["icc_profile"] = swapped_profile()
+    data = encode(picture, "TIFF" if mode in ("CMYK", "F", "I") else "PNG", exif=exif, **options)
+    whole = read_image(data)
+    monkeypatch.setattr(images, "_STRIP_PIXELS", 350)
+    in_strips = read_image(data)
+    assert (whole.pixels == in_strips.pixels).all() and whole.notes == in_strips.notes
+    assert whole.pixels.shape == ((50, 70, 3) if orientation == 7 else (70, 50, 3))
+
+
 def test_a_phone_of_108_megapixels_is_within_the_limit() -> None:
     assert 12_000 * 9_000 < MAX_PIXELS < 1 << 28
 
@@ -221,7 +280,7 @@ def test_truncated_files_are_one_clear_error(format: str, make_picture: MakePict
         (b"", "the file is empty"),
         (b"This is text, named photo.jpg", "not a picture that can be read"),
         (b"\xff\xd8", "not a picture|damaged"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40), "HEIC photos cannot be read"),
+        (b"II*\0\x08\0\0\0" + bytes(40), "damaged picture, or a rare kind of TIFF; save it as"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "not a picture that can be read"),
     ],
 )
@@ -248,10 +307,23 @@ def test_hostile_bytes_give_an_image_or_an_image_error(make_picture: MakePicture
     assert min(outcomes.values()) > 20
 
 
+def test_a_damaged_tiff_says_nothing_on_stderr(capfd: pytest.CaptureFixture[str]) -> None:
+    """libtiff would, line by line and without the photo's name."""
+    for compression in ("group4", "tiff_lzw", "tiff_adobe_deflate", "jpeg"):
+        good = encode(pillow.fromarray(scene()).convert("1" if compression == "group4" else "RGB"), "TIFF",
+                      compression=compression)  # fmt: skip
+        for at in range(8, len(good), 7):
+            try:
+                read_image(good[:at] + b"\xa5" * 3 + good[at + 3 :])
+            except ImageError:
+                continue
+    assert capfd.readouterr() == ("", "")
+
+
 def test_decoding_warns_nobody() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        read_image(encode(pillow.new("1", (9500, 9500))))  # Pillow would warn above 89 megapixels
+        read_image(encode(pillow.new("L", (9500, 9500)), "JPEG"))  # Pillow would warn above 89 megapixels
 
 
 @pytest.mark.parametrize("shape", [(5, 7, 3), (5, 7)])
@@ -264,3 +336,55 @@ def test_png_round_trip_8_bit(shape: tuple[int, ...]) -> None:
 def test_png_round_trip_16_bit() -> None:
     pixels = np.random.default_rng(1).integers(0, 65536, (5, 7)).astype(np.uint16)
     assert (np.asarray(pillow.open(io.BytesIO(encode_png(pixels)))) == pixels).all()
+
+
+def heic(picture: pillow.Image, orientation: int | None = None) -> bytes:
+    """As a phone stores it: turned by a property of the container, if at all."""
+    pillow_heif = pytest.importorskip("pillow_heif", reason="needs the extra facecli[heic]")
+    heif = pillow_heif.from_pillow(picture)
+    if orientation is not None:
+        exif = pillow.Exif()
+        exif[0x0112] = orientation
+        heif[0].info["exif"] = exif.tobytes()
+    buffer = io.BytesIO()
+    heif.save(buffer, quality=-1, chroma=444)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("orientation", TURNS)
+def test_heic_comes_out_upright(orientation: int) -> None:
+    stored = pillow.fromarray(
+        np.ascontiguousarray(TURNS[orientation](np.kron(scene(), np.ones((4, 4, 1))))).astype(np.uint8)
+    )
+    data = heic(stored, orientation)
+    assert (orientation == 1) != (b"irot" in data or b"imir" in data)
+    small = read_image(data).pixels[2::4, 2::4].astype(int)
+    assert small.shape == (24, 40, 3) and np.abs(small - scene()).max() <= 12
+
+
+def test_heic_shows_transparency_as_white_and_its_main_picture() -> None:
+    clear = pillow.new("RGBA", (64, 64), (200, 0, 0, 0))
+    clear.paste((200, 0, 0, 255), (0, 0, 32, 64))
+    pixels = read_image(heic(clear)).pixels.astype(int)
+    assert np.abs(pixels[:, :24] - [200, 0, 0]).max() < 12 and pixels[:, 40:].min() > 243
+    pillow_heif = pytest.importorskip("pillow_heif")
+    several = pillow_heif.from_pillow(pillow.new("RGB", (64, 64), "red"))
+    several.add_from_pillow(pillow.new("RGB", (64, 64), "blue"))
+    buffer = io.BytesIO()
+    several.save(buffer, primary_index=1)
+    image = read_image(buffer.getvalue())
+    assert image.pixels[32, 32, 2] > 240 and image.notes == ("the main one of several pictures",)
+
+
+def test_heic_without_its_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    for brand in (b"heic", b"mif1", b"hevx"):
+        with pytest.raises(ImageError, match=r"pip install 'facecli\[heic\]'; or save it as JPEG"):
+            read_image(b"\0\0\0\x18ftyp" + brand + b"\0\0\0\0mif1heic" + bytes(40))
+
+
+def test_reading_heic_does_not_change_what_pillow_opens_elsewhere() -> None:
+    data = heic(pillow.new("RGB", (64, 64)))
+    read_image(data)
+    with pytest.raises(UnidentifiedImageError):
+        pillow.open(io.BytesIO(data))
