@@ -7,6 +7,7 @@ named relative to their deepest common folder. The name, extension included, is 
 
 import os
 import stat
+import sys
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -39,20 +40,31 @@ def find_inputs(named: Sequence[str], listed: Sequence[str] = (), output: Path |
     """
     skip = os.path.realpath(output) if output is not None else None
     found: list[Input] = []
-    list_root = _common_folder([entry for entry in listed if not Path(entry).is_dir()])
+    list_root = _common_folder([entry for entry in listed if not _is_folder(entry)])
     for entry in [*named, *listed]:
         if not entry:
             raise UsageError("an empty name is not an input; remove it")
+        if entry == "-":
+            raise UsageError(
+                "- is not an input; --files-from - reads the names of photos from standard input"
+            )
     for entry in named:
         found += _expand(entry, Path(entry).name, skip)
     for entry in listed:
         found += _expand(entry, os.path.relpath(_absolute(entry), list_root), skip)
-    return _without_collisions(found)
+    return _without_collisions(found, _confuses_names(output))
 
 
 def read_list(data: bytes, null: bool = False) -> list[str]:
-    """Paths out of a list, one a line (or NUL separated); empty lines are dropped, odd bytes survive."""
-    lines = data.split(b"\0") if null else data.splitlines()
+    """Paths out of a list, one a line (or NUL separated); empty lines are dropped, odd bytes survive.
+
+    Raises UsageError for a list of lines that holds NUL: it is NUL separated, UTF-16, or no list at all.
+    """
+    if not null and b"\0" in data:
+        raise UsageError(
+            "the list of inputs holds NUL bytes; add -0 if they end the names, else save it as UTF-8"
+        )
+    lines = data.split(b"\0") if null else data.removeprefix(b"\xef\xbb\xbf").splitlines()
     return [os.fsdecode(line) for line in lines if line.strip()]
 
 
@@ -79,39 +91,61 @@ def read_bytes(path: Path) -> bytes:
         raise InputError(f"cannot be read: {reason}") from exc
 
 
+def _is_folder(entry: str | Path) -> bool:
+    """Never raises, as Path.is_dir does for names that are too long or lie in a closed folder."""
+    return os.path.isdir(entry)  # noqa: PTH112
+
+
 def _expand(entry: str, name: str, skip: str | None) -> Iterator[Input]:
     path = Path(entry)
-    if not path.is_dir():
+    if not _is_folder(path):
         yield Input(path, name.replace(os.sep, "/"))
         return
     root = os.path.realpath(path)
     if root == skip:
         raise UsageError(f"the output folder is the input folder {_shown(entry)}; choose another with -o")
-    yield from _walk(path, root, "", skip)
+    yield from _walk(path, root, skip)
 
 
-def _walk(folder: Path, real: str, prefix: str, skip: str | None) -> Iterator[Input]:
+def _walk(root: Path, real: str, skip: str | None) -> Iterator[Input]:
     """Photos below a folder, files and folders together in byte order. `real` is the folder without links."""
-    try:
-        with os.scandir(folder) as entries:
-            ordered = sorted(entries, key=lambda entry: os.fsencode(entry.name))
-    except OSError:
-        yield Input(folder, prefix.rstrip("/") or folder.name)  # reading it tells why
-        return
-    for entry in ordered:
-        if entry.name.startswith(".") or entry.name in _SKIPPED_FOLDERS:
+    waiting = [("", True)]  # names below the root with whether they are folders, the next one last
+    while waiting:
+        name, is_folder = waiting.pop()
+        if not is_folder:
+            yield Input(root / name, name)
             continue
-        here = os.path.join(real, entry.name)  # noqa: PTH118  strings: half the time of Path on 100,000 files
-        if entry.is_dir(follow_symlinks=False):
-            if here != skip:
-                yield from _walk(folder / entry.name, here, f"{prefix}{entry.name}/", skip)
-        elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS and _is_photo(entry):  # noqa: PTH122
-            yield Input(folder / entry.name, prefix + entry.name)
+        try:
+            with os.scandir(root / name) as entries:
+                ordered = sorted(entries, key=lambda entry: os.fsencode(entry.name), reverse=True)
+        except OSError:
+            yield Input(root / name, name or root.name)  # reading it tells why
+            continue
+        prefix = f"{name}/" if name else ""
+        for entry in ordered:
+            if entry.name.startswith(".") or entry.name in _SKIPPED_FOLDERS:
+                continue
+            inner = prefix + entry.name
+            if _is_real_folder(entry):
+                if os.path.join(real, inner) != skip:  # noqa: PTH118  strings: half the time of Path
+                    waiting.append((inner, True))
+            elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS and _is_photo(entry):  # noqa: PTH122
+                waiting.append((inner, False))
+
+
+def _is_real_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir(follow_symlinks=False)
+    except OSError:
+        return False
 
 
 def _is_photo(entry: "os.DirEntry[str]") -> bool:
-    """Regular files, links to them, and dangling links, which the user should know; no pipes."""
-    return entry.is_file() or (entry.is_symlink() and not Path(entry.path).exists())
+    """Regular files, links to them, and links that lead nowhere, which the user should know; no pipes."""
+    try:
+        return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))  # noqa: PTH110
+    except OSError:  # a link to itself, or into a closed folder
+        return True
 
 
 def _common_folder(entries: Sequence[str]) -> str:
@@ -125,8 +159,25 @@ def _absolute(entry: str) -> str:
     return str(Path(os.path.realpath(path.parent)) / path.name)
 
 
-def _without_collisions(found: Sequence[Input]) -> list[Input]:
-    """Each photo once, however often it was named; two photos under one name are refused before any work."""
+def _confuses_names(output: Path | None) -> bool:
+    """Whether the disk of OUT takes `A.jpg` and `a.jpg` for one name: it then knows its folders by either."""
+    if sys.platform in ("win32", "darwin") or output is None:
+        return output is not None
+    place = Path(os.path.realpath(output))
+    for folder in (place, *place.parents):
+        if folder.name.swapcase() != folder.name and folder.exists():
+            try:
+                return folder.samefile(folder.with_name(folder.name.swapcase()))
+            except OSError:
+                return False
+    return False
+
+
+def _without_collisions(found: Sequence[Input], confused: bool) -> list[Input]:
+    """Each photo once, however often it was named; two photos under one name are refused before any work.
+
+    confused: also names that differ in case or Unicode form only, which OUT cannot hold side by side.
+    """
     seen: set[str] = set()
     owners: dict[str, Input] = {}
     kept: list[Input] = []
@@ -139,8 +190,7 @@ def _without_collisions(found: Sequence[Input]) -> list[Input]:
         if identity in seen:
             continue
         seen.add(identity)
-        # Case-insensitive and normalising file systems would put both into one folder.
-        key = unicodedata.normalize("NFC", item.name).casefold()
+        key = unicodedata.normalize("NFC", item.name).casefold() if confused else item.name
         if key in owners:
             raise UsageError(
                 f"{_shown(owners[key].path)} and {_shown(item.path)} would both be written to "

@@ -1,6 +1,8 @@
 import os
 import socket
+import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -103,13 +105,34 @@ def test_two_photos_of_one_name_are_refused_with_both_named(tmp_path: Path) -> N
     assert names(tmp_path) == ["x/1.jpg", "y/1.jpg"]
 
 
-@pytest.mark.parametrize("twins", [("A.jpg", "a.jpg"), ("caf\u00e9.jpg", "cafe\u0301.jpg")])
-def test_names_that_some_disks_confuse_are_refused(tmp_path: Path, twins: tuple[str, str]) -> None:
-    touch(*(tmp_path / name for name in twins))
-    if len(os.listdir(tmp_path)) < 2:  # noqa: PTH208
+TWINS = [("A.jpg", "a.jpg"), ("caf\u00e9.jpg", "cafe\u0301.jpg")]
+
+
+@pytest.fixture(params=TWINS, ids=["case", "form"])
+def twins(request: pytest.FixtureRequest, tmp_path: Path) -> list[str]:
+    folder = tmp_path / "in"
+    touch(*(folder / name for name in request.param))
+    if len(os.listdir(folder)) < 2:  # noqa: PTH208
         pytest.skip("this disk confuses them itself")
+    return sorted(request.param, key=os.fsencode)
+
+
+def test_names_that_some_disks_confuse_are_two_photos_where_the_output_s_does_not(
+    tmp_path: Path, twins: list[str]
+) -> None:
+    if (tmp_path.parent / tmp_path.name.swapcase()).exists() or sys.platform in ("win32", "darwin"):
+        pytest.skip("this disk confuses them")
+    assert names(tmp_path / "in") == twins
+    assert names(tmp_path / "in", output=tmp_path / "out") == twins
+    assert names(tmp_path / "in", output=tmp_path / "in/not/yet") == twins
+
+
+def test_names_that_the_output_s_disk_confuses_are_refused(
+    tmp_path: Path, twins: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "samefile", lambda self, other: str(self).lower() == str(other).lower())
     with pytest.raises(UsageError, match="would both be written to"):
-        find_inputs([str(tmp_path)])
+        names(tmp_path / "in", output=tmp_path / "out")
 
 
 def test_files_of_a_list_are_named_below_their_common_folder(
@@ -124,15 +147,88 @@ def test_files_of_a_list_are_named_below_their_common_folder(
     assert names(listed=()) == []
 
 
-def test_empty_names_are_refused() -> None:
+def test_empty_names_and_a_dash_are_refused() -> None:
     with pytest.raises(UsageError, match="an empty name"):
         find_inputs([""])
+    with pytest.raises(UsageError, match="--files-from - reads the names"):
+        find_inputs(["-"])
+
+
+def test_a_folder_of_any_depth_is_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deeper than Python calls functions, and in the end deeper than the system takes names."""
+    try:
+        monkeypatch.chdir(tmp_path)
+        for name in ["d"] * 1100 + ["d" * 250] * 10:
+            os.mkdir(name)  # noqa: PTH102  names of the whole way down would be too long
+            os.chdir(name)
+        touch(tmp_path / ("d/" * 1100 + "a.jpg"), tmp_path / "e.jpg")
+        found = find_inputs([str(tmp_path)])
+        assert [item.name for item in found[::2]] == ["d/" * 1100 + "a.jpg", "e.jpg"]
+        with pytest.raises(InputError, match=r"cannot be read: File name too long"):
+            read_bytes(found[1].path)
+    finally:
+        subprocess.run(["rm", "-rf", str(tmp_path / "d")], check=True)  # shutil.rmtree calls itself
+
+
+def test_links_that_lead_nowhere_are_reported_each_by_its_reason(tmp_path: Path) -> None:
+    (tmp_path / "itself.jpg").symlink_to("itself.jpg")
+    (tmp_path / "one.jpg").symlink_to("two.jpg")
+    (tmp_path / "two.jpg").symlink_to("one.jpg")
+    (tmp_path / "long.jpg").symlink_to("x" * 300)
+    found = find_inputs([str(tmp_path)])
+    assert [item.name for item in found] == ["itself.jpg", "long.jpg", "one.jpg", "two.jpg"]
+    for item in found:
+        with pytest.raises(InputError, match=r"cannot be read: (Too many levels|File name too long)"):
+            read_bytes(item.path)
+
+
+def test_names_too_long_for_any_disk_fail_by_themselves(tmp_path: Path) -> None:
+    touch(tmp_path / "a.jpg")
+    entries = (str(tmp_path / "a.jpg"), str(tmp_path / ("x" * 300)), "y/" * 3000 + "b.jpg")
+    found = find_inputs([], entries)
+    assert [item.path for item in found] == [Path(entry) for entry in entries]
+    for item in found[1:]:
+        with pytest.raises(InputError, match="File name too long"):
+            read_bytes(item.path)
+
+
+def test_what_lies_in_a_closed_folder_fails_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a user who may not enter it sees it; root may."""
+    stat = os.stat
+
+    def guarded(path: object, *arguments: object, **options: object) -> object:
+        if "closed" in str(path):
+            raise PermissionError(13, "Permission denied")
+        return stat(path, *arguments, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(os, "stat", guarded)
+    assert names(tmp_path / "closed/a.jpg") == ["a.jpg"]
+
+
+def test_reading_takes_no_more_memory_than_the_file(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(bytes(100_000))
+    tracemalloc.start()
+    assert len(read_bytes(tmp_path / "a.jpg")) == 100_000
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 400_000
 
 
 def test_lists_are_lines_or_nul_separated_and_keep_odd_bytes() -> None:
     assert read_list(b"a.jpg\r\n\n  \nb c.jpg\n\xff.jpg") == ["a.jpg", "b c.jpg", "\udcff.jpg"]
     assert read_list(b"a\nb.jpg\0c.jpg\0", null=True) == ["a\nb.jpg", "c.jpg"]
     assert read_list(b"") == []
+    assert read_list("\N{BYTE ORDER MARK}ä.jpg".encode()) == ["ä.jpg"]
+
+
+@pytest.mark.parametrize(
+    "data", [b"a.jpg\0b.jpg\0", "a.jpg\n".encode("utf-16"), b"\xff\xd8\xff\xe0\0\x10JFIF"]
+)
+def test_a_list_of_lines_that_holds_nul_is_refused(data: bytes) -> None:
+    with pytest.raises(UsageError, match="add -0 if they end the names, else save it as UTF-8"):
+        read_list(data)
 
 
 ODD = [
