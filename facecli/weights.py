@@ -61,15 +61,16 @@ class Weights:
         if entry is None:
             known = ", ".join(sorted(self.manifest.files)) or "nothing"
             raise WeightsError(f"{self.folder / MANIFEST} does not list {name} (it lists {known}): {REPAIR}")
+        wanted = f"sha256 {entry.sha256} ({entry.bytes} bytes)"
         try:
             data = path.read_bytes()
         except OSError as error:
-            raise WeightsError(f"cannot read {path} ({error.strerror or error}): {REPAIR}") from error
+            found = f"cannot read {path} ({error.strerror or error})"
+            raise WeightsError(f"{found}: expected {wanted}, found nothing: {REPAIR}") from error
         actual = hashlib.sha256(data).hexdigest()
         if len(data) != entry.bytes or actual != entry.sha256:
             raise WeightsError(
-                f"{path} is damaged: expected sha256 {entry.sha256} ({entry.bytes} bytes), "
-                f"found {actual} ({len(data)} bytes): {REPAIR}"
+                f"{path} is damaged: expected {wanted}, found {actual} ({len(data)} bytes): {REPAIR}"
             )
         return data
 

@@ -3,6 +3,9 @@
 import hashlib
 import json
 import pickle
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +97,11 @@ def test_wrong_length_is_found(folder: Path, data: bytes) -> None:
 
 def test_missing_file_names_the_file_and_the_remedy(folder: Path) -> None:
     (folder / "detector.onnx").unlink()
-    with pytest.raises(WeightsError, match=r"detector\.onnx \(No such file.*FACECLI_WEIGHTS"):
+    with pytest.raises(WeightsError, match=r"detector\.onnx \(No such file.*FACECLI_WEIGHTS") as caught:
         load_weights(folder).read("detector.onnx")
+    assert f"expected sha256 {hashlib.sha256(b'a model').hexdigest()} (7 bytes), found nothing" in str(
+        caught.value
+    )
 
 
 def test_a_file_the_manifest_does_not_list_is_never_read(folder: Path) -> None:
@@ -217,3 +223,64 @@ def test_packaged_weights_come_before_those_of_the_checkout(
     assert find_weights() == checkout.resolve()
     packaged = write_folder(tmp_path / "facecli" / "weights", {})
     assert find_weights() == packaged.resolve()
+
+
+@pytest.fixture
+def packaged(tmp_path: Path) -> Path:
+    """A copy of the packaged weights to spoil."""
+    shutil.copytree(find_weights(), tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def flip_a_bit(path: Path) -> tuple[str, str]:
+    """Damage a file as a disk does -> the SHA-256 before and after."""
+    good = path.read_bytes()
+    bad = bytearray(good)
+    bad[len(bad) // 2] ^= 0x10
+    path.write_bytes(bad)
+    return hashlib.sha256(good).hexdigest(), hashlib.sha256(bad).hexdigest()
+
+
+USED = [
+    "detector.onnx",
+    "network.onnx",
+    "network.safetensors",
+    "template.safetensors",
+    "completion.safetensors",
+]
+
+
+@pytest.mark.parametrize("name", USED)
+def test_a_flipped_bit_in_any_file_stops_the_reconstructor(packaged: Path, name: str) -> None:
+    from facecli.pipeline import Reconstructor
+
+    expected, actual = flip_a_bit(packaged / name)
+    with pytest.raises(
+        WeightsError, match=f"{name} is damaged: expected sha256 {expected} .*, found {actual} "
+    ):
+        Reconstructor("cpu", load_weights(packaged), threads=1)
+
+
+@pytest.mark.parametrize("fault", ["bit", "pickle", "missing"])
+def test_bad_weights_are_exit_2_with_the_expected_and_the_actual_hash(
+    packaged: Path, tmp_path: Path, fault: str, jpeg: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoilt = packaged / "template.safetensors"
+    expected = hashlib.sha256(spoilt.read_bytes()).hexdigest()
+    found = "nothing"
+    if fault == "bit":
+        expected, found = flip_a_bit(spoilt)
+    elif fault == "pickle":
+        spoilt.write_bytes(pickle.dumps({"landmarks68": [1.0] * 204}))
+        found = hashlib.sha256(spoilt.read_bytes()).hexdigest()
+    else:
+        spoilt.unlink()
+    (tmp_path / "a.jpg").write_bytes(jpeg)
+    monkeypatch.setenv("FACECLI_WEIGHTS", str(packaged))
+    command = [sys.executable, "-m", "facecli", "reconstruct", "a.jpg", "-o", "out", "--device", "cpu"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (2, "")
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("facecli: ") and str(spoilt) in last and "install facecli again" in last
+    assert f"expected sha256 {expected} (" in last and f"found {found}" in last
+    assert "Traceback" not in done.stderr and not list((tmp_path / "out").rglob("*.json"))
