@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from facecli import __version__, commands
+from facecli.assemble import assemble
 from facecli.console import Console, JsonLines, forget_stdout, shown
 from facecli.errors import FaceError, InputError, UsageError, WeightsError
 from facecli.inputs import Input, find_inputs, read_bytes, read_list
@@ -286,7 +287,7 @@ def info(
         raise WeightsError(problem)
 
 
-for command in (commands.report, commands.turntable, commands.doctor):
+for command in (assemble, commands.report, commands.turntable, commands.doctor):
     app.command()(command)
 
 

@@ -18,7 +18,7 @@ from types import TracebackType
 
 from facecli.errors import FolderTakenError, OutputError
 
-_RUN_PREFIX = ".facecli-"
+RUN_PREFIX = ".facecli-"
 _FACE = re.compile(r"face\d+")
 _OCCUPIED = (errno.EEXIST, errno.ENOTEMPTY)
 _ATTEMPTS = 100
@@ -158,7 +158,7 @@ def _cannot_write(path: Path, exc: OSError) -> OutputError:
 def _start_run(root: Path) -> tuple[Path, int | None]:
     """A new hidden folder and the descriptor that holds its lock."""
     while True:
-        run = root / f"{_RUN_PREFIX}{secrets.token_hex(4)}"
+        run = root / f"{RUN_PREFIX}{secrets.token_hex(4)}"
         run.mkdir()
         if sys.platform == "win32":
             return run, None
@@ -174,7 +174,7 @@ def _start_run(root: Path) -> tuple[Path, int | None]:
 def _remove_dead_runs(root: Path) -> None:
     if sys.platform == "win32":  # no lock there to tell the living from the dead
         return
-    for run in root.glob(f"{_RUN_PREFIX}*"):
+    for run in root.glob(f"{RUN_PREFIX}*"):
         try:
             lock, locked = _lock(run, shared=False)
         except OSError:

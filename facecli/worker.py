@@ -5,6 +5,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import cv2
@@ -76,18 +77,19 @@ def do_photo(
     files_of: Callable[[F, int, Image, str], dict[str, bytes]],
     writer: Writer,
     own_memory: bool = True,
+    read: Callable[[Path], bytes] = read_bytes,
 ) -> Outcome:
     """Read, decode, reconstruct, write -> the outcome, when the results stand under their final name.
 
     files_of(face, index, image, name) serialises one face into {file name: bytes}. Errors of one photo,
     internal ones included, become its outcome; FaceErrors of the whole run (exit_code 2) are raised.
-    own_memory: memory runs out because of this photo, not because others fill the GPU.
+    own_memory: memory runs out because of this photo, not because others fill the GPU. read: where its bytes are had.
     """
     clock = _Clock()
     faces: dict[str, dict[str, int]] = {}
     error = trace = None
     try:
-        faces = _do_photo(item, reconstructor, files_of, writer, clock)
+        faces = _do_photo(item, reconstructor, files_of, writer, clock, read)
         status: Status = "ok" if faces else "no_face"
     except Exception as exc:  # the one boundary: a fault on this photo is this photo's
         status = "failed"
@@ -109,8 +111,9 @@ def _do_photo(
     files_of: Callable[[F, int, Image, str], dict[str, bytes]],
     writer: Writer,
     clock: "_Clock",
+    read: Callable[[Path], bytes],
 ) -> dict[str, dict[str, int]]:
-    data = read_bytes(item.path)
+    data = read(item.path)
     clock.mark("read")
     image = read_image(data)
     clock.mark("decode")

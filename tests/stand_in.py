@@ -57,6 +57,11 @@ class StandIn:
                 raise OutputError("cannot write: No space left on device")
             case 78:
                 time.sleep(0.02)
+            case 79:  # once: whoever started the worker dies
+                if not Path(os.environ["KILLED"]).exists():
+                    Path(os.environ["KILLED"]).touch()
+                    os.kill(os.getppid(), signal.SIGKILL)
+                    time.sleep(60)
         return [StandInFace()] * (image.height - 40)
 
 
