@@ -16,6 +16,7 @@ from facecli import __version__, commands
 from facecli.assemble import assemble
 from facecli.console import Console, JsonLines, forget_stdout, shown
 from facecli.errors import FaceError, InputError, UsageError, WeightsError
+from facecli.fuse_command import fuse
 from facecli.inputs import Input, find_inputs, read_bytes, read_list
 from facecli.options import Options, Settings
 from facecli.outcome import Outcome
@@ -109,6 +110,13 @@ def reconstruct(
     albedo: Annotated[
         bool, typer.Option("--albedo", help="Take the photo's light out of the texture of face.*.")
     ] = False,
+    blendshapes: Annotated[
+        bool,
+        typer.Option("--blendshapes", help="Also write blendshapes.json: the expression as ARKit's weights."),
+    ] = False,
+    neutral: Annotated[
+        bool, typer.Option("--neutral", help="Also write neutral.*: the whole face without its expression.")
+    ] = False,
     device: Annotated[
         str, typer.Option(metavar="NAME", envvar="FACECLI_DEVICE", help="auto, cpu, cuda or cuda:N.")
     ] = "auto",
@@ -168,7 +176,9 @@ def reconstruct(
         raise UsageError("no output folder; add -o OUT")
     if focal is not None and not 0 < focal < float("inf"):
         raise UsageError(f"--focal must be a positive number of pixels, not {focal:g}")
-    options = Options(_words(formats), maps, preview, _words(meshes), albedo, detail_scale)
+    options = Options(
+        _words(formats), maps, preview, _words(meshes), albedo, detail_scale, blendshapes, neutral
+    )
     settings = Settings(options, device, focal, detail is Detail.full)
     part = None if shard is None else _shard(shard)
     listed = _read_list(files_from, null)
@@ -269,6 +279,9 @@ def bench(
         raise UsageError("no photos found in what was named")
     facts = run_bench(found, Settings(options, device), workers, photos, size, mediapipe)
     sys.stdout.write((json.dumps(facts) if as_json else "\n".join(bench_lines(facts))) + "\n")
+
+
+app.command()(fuse)
 
 
 @app.command()

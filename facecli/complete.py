@@ -168,23 +168,44 @@ def complete(
 
     coordinate: template coordinate of each visible pixel, mm; points: its position, mm, head frame.
     """
+    cells, usable = to_cells(model, coordinate)
+    cells, points = cells[usable], points[usable]
+    shape = most_probable(model, cells, points)
+    residual, trust = left_over(model, cells, points - sample(shape, cells))
+    return with_left_over(model, shape, residual, trust)
+
+
+def to_cells(
+    model: FaceModel, coordinate: Float[np.ndarray, "n 3"]
+) -> tuple[Float[np.ndarray, "n 2"], Bool[np.ndarray, " n"]]:
+    """Column and row on the grid of template coordinates (mm), and which of them are of the model's surface."""
     size = model.mean.shape[0]
     cells = model.chart.cells(coordinate.astype(np.float64))
     within = (cells > -0.5).all(1) & (cells < size - 0.5).all(1)
-    cells, points, coordinate = cells[within], points[within], coordinate[within]
     template = sample(model.mean.astype(np.float64), cells)
-    outer = np.linalg.norm(coordinate - template, axis=1) < OFF_TEMPLATE_MM
-    cells, points = cells[outer], points[outer]
-    shape = most_probable(model, cells, points)
-    residual = points - sample(shape, cells)
+    return cells, within & (np.linalg.norm(coordinate - template, axis=1) < OFF_TEMPLATE_MM)
+
+
+def left_over(
+    model: FaceModel, cells: Float[np.ndarray, "n 2"], residual: Float[np.ndarray, "n 3"]
+) -> tuple[Float[np.ndarray, "g g 3"], Float[np.ndarray, "g g"]]:
+    """What pixels leave over from a face of the model, mm, in each cell, and how far to follow it there."""
     column, row = np.rint(cells).astype(int).T
     limit = np.where(model.lips[row, column], WRONG_AT_LIPS_MM, WRONG_MM)
     close = np.linalg.norm(residual, axis=1) < limit
-    grid, weight = splat(cells[close], residual[close], size)
-    trust = _trust(model, weight)
-    left_over, support = diffuse(grid, trust, FADING)
-    shape = shape + left_over * np.clip(2 * support, 0, 1)
-    return Surface(_with_inner_mouth(model, shape), trust)
+    grid, weight = splat(cells[close], residual[close], model.mean.shape[0])
+    return grid, _trust(model, weight)
+
+
+def with_left_over(
+    model: FaceModel,
+    shape: Float[np.ndarray, "g g 3"],
+    residual: Float[np.ndarray, "g g 3"],
+    trust: Float[np.ndarray, "g g"],
+) -> Surface:
+    """A face of the model bent to what the photo shows; the bend fades where the photo ends."""
+    bend, support = diffuse(residual, trust, FADING)
+    return Surface(with_inner_mouth(model, shape + bend * np.clip(2 * support, 0, 1)), trust)
 
 
 def to_mesh(model: FaceModel, surface: Surface, colors: UInt8[np.ndarray, "v 3"]) -> Mesh:
@@ -227,7 +248,7 @@ def most_probable(
         error = np.abs(wanted - rows @ found)
         weight = 1 / np.maximum(1, error / (2 * NOISE_MM))  # Huber
     change = np.tensordot(found, model.modes, 1)
-    return model.mean + _enlarge(change, size)
+    return model.mean + enlarge(change, size)
 
 
 def sample(grid: Float[np.ndarray, "h w c"], cells: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n c"]:
@@ -273,7 +294,7 @@ def _trust(model: FaceModel, weight: Float[np.ndarray, "g g"]) -> Float[np.ndarr
     return np.asarray(enough * np.clip((inside - RIM[0]) / (RIM[1] - RIM[0]), 0, 1) * ~model.mouth)
 
 
-def _with_inner_mouth(model: FaceModel, positions: Float[np.ndarray, "g g 3"]) -> Float[np.ndarray, "g g 3"]:
+def with_inner_mouth(model: FaceModel, positions: Float[np.ndarray, "g g 3"]) -> Float[np.ndarray, "g g 3"]:
     """The inner mouth hung as a bag between the lips, the deeper the wider they are open."""
     cell, top, bottom = model.bag.T
     flat = positions.reshape(-1, 3).copy()
@@ -285,7 +306,7 @@ def _with_inner_mouth(model: FaceModel, positions: Float[np.ndarray, "g g 3"]) -
     return flat.reshape(positions.shape)
 
 
-def _enlarge(grid: Float[np.ndarray, "m m 3"], size: int) -> Float[np.ndarray, "size size 3"]:
+def enlarge(grid: Float[np.ndarray, "m m 3"], size: int) -> Float[np.ndarray, "size size 3"]:
     import cv2
 
     return np.asarray(cv2.resize(grid, (size, size), interpolation=cv2.INTER_CUBIC))

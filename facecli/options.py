@@ -22,6 +22,8 @@ class Options:
     meshes: tuple[str, ...] = MESHES
     albedo: bool = False  # the whole face's texture without the light of the photo
     detail_scale: float = 1.0  # times the third subtask's relief
+    blendshapes: bool = False  # blendshapes.json
+    neutral: bool = False  # neutral.*: the whole face without its expression
 
     def __post_init__(self) -> None:
         _check("mesh format", self.formats, FORMATS)

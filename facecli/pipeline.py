@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 
+from facecli.blendshapes import Expression, express, load_blendshapes
 from facecli.camera import Camera, Pose, camera_for, fit_pose
 from facecli.complete import complete, load_face_model, to_mesh
 from facecli.crop import CROP, Crop, crop_from_detection, crop_from_square
@@ -60,6 +61,7 @@ class Face:
     skin: Skin | None = None  # the whole face's texture and where it is from
     dense: Landmarks | None = None  # MediaPipe's 468 points on the whole face
     detail_scale: float = 1.0  # how much of maps.detail is in the mesh
+    expression: Expression | None = None  # blendshape weights, and `complete` without them
 
 
 class Reconstructor:
@@ -68,6 +70,7 @@ class Reconstructor:
     device: "auto", "cpu", "cuda" or "cuda:N". weights: default the packaged ones. threads: of the CPU, 0 = all.
     focal: focal length in pixels of every photo; else EXIF, else a guess. detail: displace the mesh by the
     third subtask's relief, times detail_scale. whole: also make `Face.complete`, `skin` and `dense`.
+    expression: with whole, also make `Face.expression`.
 
     Raises WeightsError and DeviceError.
     """
@@ -81,12 +84,14 @@ class Reconstructor:
         detail: bool = True,
         whole: bool = True,
         detail_scale: float = 1.0,
+        expression: bool = False,
     ) -> None:
         weights = load_weights() if weights is None else weights
         self.network = Network(weights, device, threads)
         self.detector = Detector(weights.read("detector.onnx"), threads)
         self.template: Template = load_template(weights)
         self.model = load_face_model(weights) if whole else None
+        self.blendshapes = load_blendshapes(weights, self.model) if self.model and expression else None
         self.focal, self.detail, self.detail_scale = focal, detail, detail_scale if detail else 0.0
 
     def reconstruct(self, image: Image | UInt8[np.ndarray, "h w 3"]) -> list[Face]:
@@ -167,7 +172,7 @@ class Reconstructor:
         if len(mesh.faces) == 0:
             return None
         texture = crop.warp(image.pixels, _texture_size(crop))
-        whole = skin = dense = None
+        whole = skin = dense = expression = None
         if self.model is not None:
             sure = inner(region)
             completed = complete(self.model, finer[sure][:, :3], pose.to_head(surface[sure]))
@@ -175,6 +180,8 @@ class Reconstructor:
             skin = bake(self.model, completed, shown, texture, camera, pose, crop)
             whole = to_mesh(self.model, completed, vertex_colors(skin.texture, self.model.uv))
             dense = dense_landmarks(self.model, self.template.dense, skin, camera, pose)
+            if self.blendshapes is not None:
+                expression = express(self.model, self.blendshapes, completed, maps, mesh, pose, whole.colors)
         clock.mark("assemble")
         return Face(
             detection,
@@ -192,6 +199,7 @@ class Reconstructor:
             skin,
             dense,
             self.detail_scale,
+            expression,
         )
 
 

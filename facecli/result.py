@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, UInt8, UInt16
 
+from facecli.blendshapes import SHAPES, to_arkit
 from facecli.camera import Camera
 from facecli.crop import CROP
 from facecli.images import Image, encode_png
@@ -20,6 +21,7 @@ from facecli.pipeline import Face
 from facecli.texture import Skin
 
 SCHEMA, LANDMARK_SCHEMA = "facecli.result/1", "facecli.landmarks/1"
+BLENDSHAPE_SCHEMA = "facecli.blendshapes/1"
 PREVIEW_SIZE = 512
 
 # Affine codes of the maps: value = (mm + offset) * scale, so mm = value / scale - offset. 0 means no data.
@@ -44,10 +46,12 @@ def face_files(
     """All files of one face. name: the photo's, for result.json; index: the face's place in the photo."""
     files: dict[str, bytes] = {}
     if "pixel" in options.meshes:
-        files |= _mesh_files(face.mesh, face.texture, options)
+        files |= mesh_files(face.mesh, face.texture, options)
     if "face" in options.meshes and face.complete is not None and face.skin is not None:
         files |= whole_files(face, face.complete, face.skin, options)
-    files["landmarks.json"] = _to_json(describe_landmarks(face))
+    files["landmarks.json"] = to_json(describe_landmarks(face))
+    if options.blendshapes and face.expression is not None:
+        files["blendshapes.json"] = to_json(describe_expression(face.expression.weights))
     if options.maps:
         files |= map_files(face)
     if options.preview:
@@ -59,30 +63,37 @@ def face_files(
     facts = describe(face, index, image, name, [*files, "result.json"], versions)
     if options.maps:
         facts["maps"] = MAP_NOTES | (WHOLE_NOTES if "texture_visibility.png" in files else {})
-    files["result.json"] = _to_json(facts)
+    files["result.json"] = to_json(facts)
     return files
 
 
-def _mesh_files(mesh: Mesh, texture: UInt8[np.ndarray, "t t 3"], options: Options) -> dict[str, bytes]:
+def mesh_files(
+    mesh: Mesh,
+    texture: UInt8[np.ndarray, "t t 3"],
+    options: Options,
+    name: str = "mesh",
+    picture: str = "texture.png",
+    normal_map: UInt8[np.ndarray, "n n 3"] | None = None,
+) -> dict[str, bytes]:
+    """A mesh in the chosen formats; picture: the name of the texture beside an OBJ."""
     from facecli import export
 
     files: dict[str, bytes] = {}
     if "obj" in options.formats:
-        files |= export.to_obj(mesh, texture)
+        files |= export.to_obj(mesh, texture, name, picture)
     if "ply" in options.formats:
-        files |= export.to_ply(mesh)
+        files |= export.to_ply(mesh, name)
     if "glb" in options.formats:
-        files |= export.to_glb(mesh, texture)
+        files |= export.to_glb(mesh, texture, name, normal_map)
     if "stl" in options.formats:
-        files |= export.to_stl(mesh)
+        files |= export.to_stl(mesh, name)
     return files
 
 
 def whole_files(face: Face, mesh: Mesh, skin: Skin, options: Options) -> dict[str, bytes]:
-    """face.* in the chosen formats; with maps also what is on the texture's coordinates."""
-    from facecli import export, texture
+    """face.* and, if wanted, neutral.* in the chosen formats; with maps also what is on the texture's coordinates."""
+    from facecli import texture
 
-    files: dict[str, bytes] = {}
     skin_colour = skin.texture
     if options.albedo:
         skin_colour = texture.unlit(skin).albedo
@@ -92,14 +103,10 @@ def whole_files(face: Face, mesh: Mesh, skin: Skin, options: Options) -> dict[st
         detail = face.maps.detail * np.float32(face.detail_scale)
         relief = texture.displacement(skin, detail, face.camera, face.pose, face.crop)
         facing = texture.normal_map(skin, relief)
-    if "obj" in options.formats:
-        files |= export.to_obj(mesh, skin_colour, "face", "face.png")
-    if "ply" in options.formats:
-        files |= export.to_ply(mesh, "face")
-    if "glb" in options.formats:
-        files |= export.to_glb(mesh, skin_colour, "face", facing)
-    if "stl" in options.formats:
-        files |= export.to_stl(mesh, "face")
+    files = mesh_files(mesh, skin_colour, options, "face", "face.png", facing)
+    if options.neutral and face.expression is not None:
+        relaxed = replace(face.expression.neutral, colors=mesh.colors)
+        files |= mesh_files(relaxed, skin_colour, options, "neutral", "face.png", facing)
     if options.maps:
         files["texture_visibility.png"] = encode_png(skin.visibility)
         if relief is not None and facing is not None:
@@ -108,6 +115,16 @@ def whole_files(face: Face, mesh: Mesh, skin: Skin, options: Options) -> dict[st
                 encode_affine(relief, DETAIL_SCALE, DETAIL_OFFSET, 65535)
             )
     return files
+
+
+def describe_expression(weights: Float[np.ndarray, " e"]) -> dict[str, Any]:
+    """What blendshapes.json says: ARKit's names, and the head model's own, which have sides where ARKit has none."""
+    return {
+        "schema": BLENDSHAPE_SCHEMA,
+        "units": "0: nothing of the shape, 1: all of it",
+        "arkit": to_arkit(weights),
+        "shapes": dict(zip(SHAPES, numbers(weights, 4), strict=True)),
+    }
 
 
 def describe_landmarks(face: Face) -> dict[str, Any]:
@@ -128,8 +145,8 @@ def describe_landmarks(face: Face) -> dict[str, Any]:
 def _landmarks(names: tuple[str, ...], landmarks: Landmarks) -> dict[str, Any]:
     return {
         "names": list(names),
-        "photo": _numbers(landmarks.photo, 2),
-        "mesh": _numbers(landmarks.mesh, 6),
+        "photo": numbers(landmarks.photo, 2),
+        "mesh": numbers(landmarks.mesh, 6),
         "visible": [bool(seen) for seen in landmarks.visible],
     }
 
@@ -143,28 +160,28 @@ def describe(
         "schema": SCHEMA,
         "input": {"name": name, "width": image.width, "height": image.height, "notes": list(image.notes)},
         "face": index,
-        "box": _numbers(face.detection.box, 2),
-        "score": _number(face.detection.score, 4),
+        "box": numbers(face.detection.box, 2),
+        "score": number(face.detection.score, 4),
         "detector_landmarks": dict(
             zip(
                 ("right_eye", "left_eye", "nose_tip", "mouth_right", "mouth_left"),
-                _numbers(face.detection.landmarks, 2),
+                numbers(face.detection.landmarks, 2),
                 strict=True,
             )
         ),
         "landmarks": {
             "scheme": "iBUG 68",
-            "photo": _numbers(face.landmarks, 2),
-            "mesh": _numbers(face.landmarks_3d, 6),
+            "photo": numbers(face.landmarks, 2),
+            "mesh": numbers(face.landmarks_3d, 6),
             "visible": [bool(seen) for seen in face.landmarks_visible],
         },
-        "crop": {"size": CROP, "matrix": _numbers(face.crop.matrix, 6)},
+        "crop": {"size": CROP, "matrix": numbers(face.crop.matrix, 6)},
         "camera": _camera(face.camera, image),
         "pose": {
-            "matrix": _numbers(face.pose.matrix, 7),
-            "yaw": _number(yaw, 2),
-            "pitch": _number(pitch, 2),
-            "roll": _number(roll, 2),
+            "matrix": numbers(face.pose.matrix, 7),
+            "yaw": number(yaw, 2),
+            "pitch": number(pitch, 2),
+            "roll": number(roll, 2),
         },
         "scale": {"fixed_by": "mean head", "note": SCALE_NOTE},
         "units": {
@@ -282,9 +299,9 @@ def _camera(camera: Camera, image: Image) -> dict[str, Any]:
         return round(math.degrees(2 * math.atan(extent / (2 * camera.focal))), 2)
 
     return {
-        "focal": _number(camera.focal, 3),
-        "centre": [_number(camera.centre_x, 3), _number(camera.centre_y, 3)],
-        "matrix": _numbers(camera.matrix, 4),
+        "focal": number(camera.focal, 3),
+        "centre": [number(camera.centre_x, 3), number(camera.centre_y, 3)],
+        "matrix": numbers(camera.matrix, 4),
         "source": camera.source,
         "why": FOCAL_NOTES[camera.source],
         "field_of_view": {
@@ -295,7 +312,7 @@ def _camera(camera: Camera, image: Image) -> dict[str, Any]:
     }
 
 
-def _to_json(facts: dict[str, Any]) -> bytes:
+def to_json(facts: dict[str, Any]) -> bytes:
     """Indented, with lists of plain values on one line. ASCII escapes keep names with undecodable bytes."""
     text = json.dumps(facts, indent=1, allow_nan=False)
     # Strings hold no bare line break, so what opens with one is a list of the document.
@@ -303,15 +320,15 @@ def _to_json(facts: dict[str, Any]) -> bytes:
     return (text + "\n").encode("ascii")
 
 
-def _number(value: Any, digits: int) -> float | None:
+def number(value: Any, digits: int) -> float | None:
     """A rounded JSON number; what is not finite becomes null."""
-    number = float(value)
-    return round(number, digits) if math.isfinite(number) else None
+    finite = float(value)
+    return round(finite, digits) if math.isfinite(finite) else None
 
 
-def _numbers(values: Any, digits: int) -> Any:
+def numbers(values: Any, digits: int) -> Any:
     """An array as nested lists of rounded JSON numbers."""
     array = np.asarray(values, np.float64)
     if array.ndim == 0:
-        return _number(array, digits)
-    return [_numbers(row, digits) for row in array]
+        return number(array, digits)
+    return [numbers(row, digits) for row in array]

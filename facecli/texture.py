@@ -66,7 +66,7 @@ def bake(
     seen = _at(picture, at)
     small = np.asarray(cv2.resize(seen, weight.shape, interpolation=cv2.INTER_AREA)).astype(np.float32)
     weight = weight * _like_skin(small, weight, edge)
-    return Skin(surface, *_filled(model, np.asarray(seen), small, weight))
+    return Skin(surface, *fill(model, np.asarray(seen), small, weight))
 
 
 def vertex_colors(
@@ -176,7 +176,7 @@ def _like_skin(
     return np.maximum(alike, _ramp(edge, RIM_PX)).astype(np.float32)
 
 
-def _filled(
+def fill(
     model: FaceModel,
     seen: UInt8[np.ndarray, "t t 3"],
     small: Float32[np.ndarray, "g g 3"],

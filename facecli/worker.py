@@ -63,6 +63,7 @@ def start(settings: Settings, threads: int, writer: Writer) -> Callable[[Input],
         detail=settings.detail,
         whole="face" in settings.options.meshes,
         detail_scale=settings.options.detail_scale,
+        expression=settings.options.blendshapes or settings.options.neutral,
     )
     files_of = partial(face_files, options=settings.options, versions=versions)
     own_memory = reconstructor.network.device.startswith("CPU")

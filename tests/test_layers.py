@@ -12,8 +12,8 @@ import facecli
 PACKAGE = Path(facecli.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 CORE = [path for path in MODULES if "train" not in path.relative_to(PACKAGE).parts]
-LIGHT = ["__init__", "__main__", "assemble", "batch", "cli", "commands", "console", "errors", "inputs"]
-LIGHT += ["interrupt", "isolate"]
+LIGHT = ["__init__", "__main__", "assemble", "batch", "cli", "commands", "console", "errors"]
+LIGHT += ["fuse_command", "inputs", "interrupt", "isolate"]
 LIGHT += ["machine", "manifest", "options", "outcome", "store"]
 HEAVY = ["torch", "cv2", "onnxruntime", "trimesh", "PIL", "numpy", "rich", "jaxtyping"]
 

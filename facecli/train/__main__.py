@@ -160,7 +160,7 @@ def publish_geometry(
     weights: Annotated[Path, typer.Argument(help="Folder of published weights.", exists=True)],
     assets: Assets = SHARED / "assets",
 ) -> None:
-    """Write template and completion anew, from the head model alone; the network stays as it is."""
+    """Write template, completion and blendshapes anew, from the head model alone; the network stays as it is."""
     from facecli.train.publish import publish_geometry as write
 
     write(assets, weights)

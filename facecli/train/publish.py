@@ -18,6 +18,8 @@ from safetensors.torch import save_file
 
 from facecli.model import FaceNetwork, ModelConfig, Prediction
 from facecli.runtime import cpu_session
+from facecli.train.blendshapes import learn as learn_blendshapes
+from facecli.train.blendshapes import save as save_blendshapes
 from facecli.train.completion import learn
 from facecli.train.completion import save as save_completion
 from facecli.train.correspond import calibrated, landmarks68, on_surface
@@ -31,6 +33,7 @@ FILES = (
     "network.safetensors",
     "template.safetensors",
     "completion.safetensors",
+    "blendshapes.safetensors",
     "detector.onnx",
 )
 LICENCES = {"detector.onnx": "BSD-3-Clause"}
@@ -70,17 +73,18 @@ def publish(
 
 
 def publish_geometry(assets: Path, weights: Path) -> None:
-    """Write anew what is learned from geometry alone, template and completion, beside a network that stays."""
+    """Write anew what is learned from geometry alone, beside a network that stays."""
     write_geometry(assets, weights)
     manifest = json.loads((weights / "manifest.json").read_text())
     _replace_manifest(weights, manifest | {"files": _described(weights)})
 
 
 def write_geometry(assets: Path, weights: Path) -> None:
-    """template.safetensors and completion.safetensors."""
+    """template.safetensors, completion.safetensors and blendshapes.safetensors."""
     model = HeadModel.load(assets / "head_model")
     save_template(model, weights / "template.safetensors")
     save_completion(learn(model), weights / "completion.safetensors")
+    save_blendshapes(learn_blendshapes(model.expression_names), weights / "blendshapes.safetensors")
 
 
 def _described(weights: Path) -> dict[str, dict[str, Any]]:

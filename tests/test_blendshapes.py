@@ -1,0 +1,197 @@
+"""Who and with what expression: on faces that the model itself can say, where the truth is known."""
+
+import hashlib
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import pytest
+from safetensors.numpy import load, save
+
+from facecli import blendshapes as module
+from facecli.blendshapes import SHAPES, Blendshapes, Visible, explain, load_blendshapes, to_arkit
+from facecli.complete import FaceModel, enlarge, load_face_model, sample
+from facecli.errors import WeightsError
+from facecli.weights import Manifest, Weights, WeightsFile, load_weights
+
+SMILE = {"mouthSmile_L": 0.7, "mouthSmile_R": 0.7, "cheekSquint_L": 0.4, "cheekSquint_R": 0.4}
+
+
+@pytest.fixture(scope="module")
+def model() -> FaceModel:
+    return load_face_model(load_weights())
+
+
+@pytest.fixture(scope="module")
+def shapes(model: FaceModel) -> Blendshapes:
+    return load_blendshapes(load_weights(), model)
+
+
+def weights_of(**named: float) -> np.ndarray:
+    return np.array([named.get(name, 0.0) for name in SHAPES])
+
+
+def person(model: FaceModel, shapes: Blendshapes, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Identity, and the neutral face on the grid, mm."""
+    identity = np.random.default_rng(seed).normal(0, 1, shapes.first)
+    modes = np.concatenate([identity, shapes.neutral]).astype(np.float32)
+    return identity, model.mean + enlarge(np.tensordot(modes, model.modes, 1), model.mean.shape[0])
+
+
+def photo(model: FaceModel, grid: np.ndarray, least: float = -1000.0, most: float = 1000.0) -> Visible:
+    """The mesh's cells whose x on the template lies between, exactly as they are."""
+    cells = model.cells.astype(np.float64)
+    across = sample(model.mean.astype(np.float64), cells)[:, 0]
+    cells = cells[(across > least) & (across < most)]
+    return Visible(cells, sample(grid, cells), np.ones(len(cells)))
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [{}, SMILE, {"jawOpen": 0.6}, {"mouthPucker": 0.8}],
+    ids=["neutral", "smile", "open", "kiss"],
+)
+def test_an_expression_is_told(model: FaceModel, shapes: Blendshapes, expression: dict[str, float]) -> None:
+    _, neutral = person(model, shapes, 1)
+    wanted = weights_of(**expression)
+    (found,) = explain(model, shapes, [photo(model, neutral + shapes.offset(model, wanted))]).weights
+    assert np.abs(found - wanted).max() < 0.25
+    assert np.abs(found - wanted).mean() < 0.02
+    assert found.min() >= 0 and found.max() <= 1
+
+
+def test_closed_eyes_are_told_though_lids_are_few_pixels(model: FaceModel, shapes: Blendshapes) -> None:
+    _, neutral = person(model, shapes, 1)
+    closed = shapes.offset(model, weights_of(eyeBlink_L=0.9, eyeBlink_R=0.9))
+    (found,) = explain(model, shapes, [photo(model, neutral + closed)]).weights
+    told = dict(zip(SHAPES, found, strict=True))
+    assert 0.3 < told.pop("eyeBlink_L") <= 0.95 and 0.3 < told.pop("eyeBlink_R") <= 0.95
+    assert max(told.values()) < 0.25
+
+
+def test_half_a_face_tells_most_of_an_expression(model: FaceModel, shapes: Blendshapes) -> None:
+    _, neutral = person(model, shapes, 2)
+    posed = neutral + shapes.offset(model, weights_of(**SMILE))
+    (found,) = explain(model, shapes, [photo(model, posed, least=0.0)]).weights
+    told = dict(zip(SHAPES, found, strict=True))
+    assert told["mouthSmile_L"] == pytest.approx(0.7, abs=0.2)
+    assert told["mouthSmile_R"] == pytest.approx(0.7, abs=0.3), "people mostly smile with both sides"
+
+
+def test_nothing_visible_is_the_average_neutral_person(model: FaceModel, shapes: Blendshapes) -> None:
+    nothing = Visible(np.zeros((0, 2)), np.zeros((0, 3)), np.zeros(0))
+    found = explain(model, shapes, [nothing])
+    assert np.abs(found.weights).max() == 0
+    assert np.abs(found.identity).max() < 1e-9 and np.abs(found.motions).max() < 1e-9
+
+
+def test_a_pose_that_is_off_is_no_expression(model: FaceModel, shapes: Blendshapes) -> None:
+    _, neutral = person(model, shapes, 3)
+    truth = photo(model, neutral)
+    error = np.array([0.02, -0.03, 0.01, 2.0, -1.0, 1.5])
+    moved = Visible(truth.cells, truth.moved(-error), truth.weight)
+    found = explain(model, shapes, [moved])
+    assert np.linalg.norm(moved.moved(found.motions[0]) - truth.points, axis=1).mean() < 1.0
+    assert np.linalg.norm(moved.points - truth.points, axis=1).mean() > 3.0
+    assert found.weights.sum() < 0.5
+
+
+def test_gross_errors_do_not_change_the_expression(model: FaceModel, shapes: Blendshapes) -> None:
+    _, neutral = person(model, shapes, 4)
+    truth = photo(model, neutral + shapes.offset(model, weights_of(**SMILE)))
+    spoiled = truth.points.copy()
+    rng = np.random.default_rng(0)
+    wrong = rng.choice(len(spoiled), len(spoiled) // 20, replace=False)
+    spoiled[wrong] += rng.normal(0, 40, (len(wrong), 3))
+    (clean,) = explain(model, shapes, [truth]).weights
+    (found,) = explain(model, shapes, [Visible(truth.cells, spoiled, truth.weight)]).weights
+    assert np.abs(found - clean).max() < 0.15
+
+
+def test_pixels_without_weight_do_not_count(model: FaceModel, shapes: Blendshapes) -> None:
+    _, neutral = person(model, shapes, 5)
+    truth = photo(model, neutral)
+    half = truth.cells[:, 0] > 60
+    nonsense = truth.points + np.where(half, 0, 50.0)[:, None]
+    found = explain(model, shapes, [Visible(truth.cells, nonsense, half.astype(np.float64))])
+    clean = explain(model, shapes, [Visible(truth.cells, truth.points, half.astype(np.float64))])
+    np.testing.assert_allclose(found.weights, clean.weights, atol=1e-3)
+    np.testing.assert_allclose(found.identity, clean.identity, atol=1e-2)
+
+
+def test_photos_share_the_person_but_not_the_expression(model: FaceModel, shapes: Blendshapes) -> None:
+    identity, neutral = person(model, shapes, 6)
+    looks = [weights_of(**SMILE), weights_of(jawOpen=0.6), weights_of()]
+    photos = [photo(model, neutral + shapes.offset(model, look)) for look in looks]
+    found = explain(model, shapes, photos)
+    assert np.abs(found.weights - looks).mean() < 0.02
+    alone = [explain(model, shapes, [each]).identity for each in photos]
+    errors = [np.linalg.norm(each - identity) for each in alone]
+    assert np.linalg.norm(found.identity - identity) < min(errors)
+    turned = explain(model, shapes, photos[::-1])
+    np.testing.assert_allclose(turned.weights[::-1], found.weights, atol=2e-3)
+    np.testing.assert_allclose(turned.identity, found.identity, atol=2e-2)
+
+
+def test_the_box_constrained_minimum_is_one() -> None:
+    from scipy.optimize import lsq_linear
+
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        rows, goal = rng.normal(size=(80, 12)), rng.normal(0, 6, 80)
+        found = module._within_0_and_1(rows.T @ rows, rows.T @ goal, np.zeros(12))
+        np.testing.assert_allclose(found, lsq_linear(rows, goal, (0, 1), tol=1e-12).x, atol=1e-3)
+
+
+def test_arkit_has_its_52_names() -> None:
+    named = to_arkit(np.linspace(0, 1, len(SHAPES)))
+    assert len(named) == 52 and list(named) == sorted(named)
+    assert {"browInnerUp", "cheekPuff", "jawOpen", "eyeLookInLeft", "mouthSmileRight", "tongueOut"} <= set(
+        named
+    )
+    assert not [name for name in named if "_" in name]
+    assert named["tongueOut"] == 0
+
+
+def test_sides_are_the_subjects_and_middles_are_means() -> None:
+    named = to_arkit(weights_of(mouthSmile_L=0.5, browInnerUp_L=0.4, browInnerUp_R=0.2, jawOpen=0.3))
+    assert {name: weight for name, weight in named.items() if weight} == pytest.approx(
+        {"mouthSmileLeft": 0.5, "browInnerUp": 0.3, "jawOpen": 0.3}
+    )
+
+
+def test_left_shapes_move_the_left(model: FaceModel, shapes: Blendshapes) -> None:
+    cells = model.cells.astype(np.float64)
+    across = sample(model.mean.astype(np.float64), cells)[:, 0]
+    for name in ("mouthSmile", "eyeBlink", "browDown", "noseSneer"):
+        moved = np.linalg.norm(sample(shapes.offset(model, weights_of(**{f"{name}_L": 1.0})), cells), axis=1)
+        assert moved[across > 15].sum() > 5 * moved[across < -15].sum()
+
+
+def _weights(folder: Path, data: bytes) -> Weights:
+    (folder / "blendshapes.safetensors").write_bytes(data)
+    entry = WeightsFile(hashlib.sha256(data).hexdigest(), len(data), "Apache-2.0")
+    files = MappingProxyType({"blendshapes.safetensors": entry})
+    return Weights(folder, Manifest("1", "today", files, MappingProxyType({}), MappingProxyType({})))
+
+
+@pytest.mark.parametrize("fault", ["empty", "fewer", "two firsts", "square"])
+def test_a_file_of_another_version_is_refused(tmp_path: Path, model: FaceModel, fault: str) -> None:
+    tensors = load(load_weights().read("blendshapes.safetensors"))
+    if fault == "empty":
+        tensors = {}
+    elif fault == "fewer":
+        tensors = {name: array[:50].copy() for name, array in tensors.items()}
+    elif fault == "two firsts":
+        tensors["first"] = np.array([80, 80], np.int32)
+    else:
+        tensors["precision"] = tensors["precision"][:, :5].copy()
+    with pytest.raises(WeightsError, match="not of this version"):
+        load_blendshapes(_weights(tmp_path, save(tensors)), model)
+
+
+def test_shapes_of_other_modes_are_refused(tmp_path: Path, model: FaceModel) -> None:
+    tensors = load(load_weights().read("blendshapes.safetensors"))
+    tensors["first"] = tensors["first"] - 1
+    with pytest.raises(WeightsError, match="other modes"):
+        load_blendshapes(_weights(tmp_path, save(tensors)), model)
