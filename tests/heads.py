@@ -130,5 +130,6 @@ def reconstructor(detail=False):
         model.neutral[:6706:7].astype(np.float64),
         model.neutral[:468].astype(np.float64),
     )
-    made.model, made.focal, made.detail, made.detail_scale = None, None, detail, float(detail)
+    made.model, made.blendshapes, made.focal = None, None, None
+    made.detail, made.detail_scale = detail, float(detail)
     return made
