@@ -15,9 +15,8 @@ from facecli.complete import FaceModel, Surface, enlarge, left_over, sample, spl
 from facecli.pipeline import Face
 from facecli.texture import Skin, fill
 
-DOUBT = (
-    0.6  # what pixels leave over is mostly their error: that it is nothing counts like pixels of this weight
-)
+# What pixels leave over is in good part their error: that it is nothing counts like pixels of this weight.
+DOUBT = 0.6
 LEAST_QUALITY = 0.05  # of a cell that a texture shows although no pixel of the mesh lies in it
 BRIGHTER = 2.0  # photos are made at most so much brighter or darker to match the others
 SHARP = 4  # fine detail is taken from the best photo: weights to this power, so as not to blur what is out of line

@@ -48,7 +48,7 @@ class Sitter:
 
     def __init__(self, device: str, weights: Weights, focal: float | None, wanted: int | None) -> None:
         self.reconstructor = Reconstructor(device, weights, focal=focal)
-        assert self.reconstructor.model is not None
+        assert self.reconstructor.model is not None  # whole faces are the default
         self.model = self.reconstructor.model
         self.blendshapes = load_blendshapes(weights, self.model)
         self.versions = {"facecli": __version__, "weights": weights.manifest.version}
