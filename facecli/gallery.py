@@ -36,11 +36,16 @@ class Row:
     width: int | None = None
     height: int | None = None
     camera: str = ""
-    seconds: float | None = None
+    seconds: float | None = None  # of the whole photo
 
 
-def face_row(folder: str, facts: Mapping[str, Any], of: int, identity: str) -> Row:
-    """What result.json says of one face. folder: its place below the output folder, with / between names."""
+def face_row(
+    folder: str, facts: Mapping[str, Any], of: int, identity: str, seconds: float | None = None
+) -> Row:
+    """What result.json says of one face. folder: its place below the output folder, with / between names.
+
+    seconds: the photo's, from the manifest.
+    """
     pose, camera, source = (facts.get(key) or {} for key in ("pose", "camera", "input"))
     box = facts.get("box") or [0, 0, 0, 0]
     view = (camera.get("field_of_view") or {}).get("diagonal")
@@ -56,11 +61,11 @@ def face_row(folder: str, facts: Mapping[str, Any], of: int, identity: str) -> R
         yaw=pose.get("yaw"),
         pitch=pose.get("pitch"),
         roll=pose.get("roll"),
-        size=max(box[2] - box[0], box[3] - box[1]),
+        size=round(max(box[2] - box[0], box[3] - box[1]), 1),
         width=source.get("width"),
         height=source.get("height"),
         camera="" if view is None else f"{view:.0f}° field of view ({camera.get('source', 'unknown')})",
-        seconds=sum(value or 0 for value in (facts.get("seconds") or {}).values()),
+        seconds=seconds,
     )
 
 

@@ -87,14 +87,15 @@ def _read_results(out: Path) -> tuple[list[Row], dict[str, Path], dict[str, str]
     rows: list[Row] = []
     sources: dict[str, Path] = {}
     versions: dict[str, str] = {}
-    photos = _results(out)
-    for faces in photos.values():
+    photos, lines = _results(out), read_rows(out)
+    for name, faces in photos.items():
+        seconds = lines.get(name, {}).get("seconds")
         for folder, facts in faces:
             place = folder.relative_to(out).as_posix()
-            rows.append(face_row(place, facts, len(faces), identity(place)))
+            rows.append(face_row(place, facts, len(faces), identity(place), seconds))
             sources[rows[-1].id] = folder
             versions = versions or {str(k): str(v) for k, v in (facts.get("versions") or {}).items()}
-    for name, line in read_rows(out).items():
+    for name, line in lines.items():
         if line.get("status") in ("no_face", "failed") and name not in photos:
             path = Path(str(line.get("input")))
             mark = identity(name) if line["status"] == "no_face" and path.is_file() else ""

@@ -46,7 +46,6 @@ def facts(name: str, face: int = 0, **more: Any) -> dict[str, Any]:
         "crop": {"size": 256, "matrix": CROP.matrix.tolist()},
         "pose": {"matrix": POSE.matrix.tolist(), "yaw": 20.0, "pitch": -5.0, "roll": 3.0},
         "files": ["face.ply", "preview.png", "result.json"],
-        "seconds": {"detect": 0.05, "network": 0.2},
         "versions": {"facecli": "1.2.3", "weights": "2026.1"},
     }
     return told | more

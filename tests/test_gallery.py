@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
-import pytest
 from results import facts
 
 import facecli
@@ -49,11 +48,11 @@ def test_a_marker_of_the_page_in_a_name_is_a_name():
 
 
 def test_a_face_is_told_as_result_json_tells_it():
-    row = face_row("sub dir/a#b%.jpg/face1", facts("sub dir/a#b%.jpg", 1), 3, "00ff")
+    row = face_row("sub dir/a#b%.jpg/face1", facts("sub dir/a#b%.jpg", 1), 3, "00ff", 0.25)
     assert (row.name, row.face, row.of, row.id) == ("sub dir/a#b%.jpg", 1, 3, "00ff")
     assert row.link == "sub%20dir/a%23b%25.jpg/face1/"
     assert (row.score, row.yaw, row.pitch, row.roll, row.size) == (0.91, 20.0, -5.0, 3.0, 180.0)
-    assert row.camera == "62° field of view (default)" and row.seconds == pytest.approx(0.25)
+    assert row.camera == "62° field of view (default)" and row.seconds == 0.25
 
 
 def test_a_result_that_says_little_is_shown_all_the_same():

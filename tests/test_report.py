@@ -28,7 +28,7 @@ def out(tmp_path: Path, jpeg: bytes) -> Path:
     write_manifest(
         out,
         {"name": "b.jpg", "status": "failed", "error": "an earlier run", "input": "/b.jpg"},
-        {"name": "b.jpg", "status": "ok", "input": "/b.jpg"},
+        {"name": "b.jpg", "status": "ok", "input": "/b.jpg", "seconds": 0.5},
         {"name": "none.jpg", "status": "no_face", "input": str(tmp_path / "none.jpg"), "error": None},
         {"name": "gone.jpg", "status": "no_face", "input": str(tmp_path / "gone.jpg"), "error": None},
         {"name": "x.jpg", "status": "failed", "input": "/x.jpg", "error": "not a picture"},
@@ -60,6 +60,7 @@ def test_every_photo_is_a_row_and_every_face_has_its_picture_and_parcel(out: Pat
         ("none.jpg", "no_face", 0, 0),
         ("x.jpg", "failed", 0, 0),
     ]
+    assert rows(out)[2]["seconds"] == 0.5 and "seconds" not in rows(out)[0]
     assert rows(out)[5]["error"] == "not a picture" and not made(out)
     assert list(report.finish()) == [None] * 6
     faces = [identity(name) for name in ("b.jpg/face0", "a/two.jpg/face0", "a/two.jpg/face1")]

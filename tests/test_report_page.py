@@ -26,11 +26,14 @@ NASTY = "<script>alert(1)<\\script> \"quoted\" & 'it' #50%.jpg"
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Faces of all angles and scores, one with a texture, a hostile name, and photos without a face."""
     out = tmp_path_factory.mktemp("report") / "my faces"
-    for index, (name, score, yaw) in enumerate(
-        [("a.jpg", 0.95, 3.0), ("b.jpg", 0.62, -35.0), ("c.jpg", 0.81, 71.0), (NASTY, 0.9, 12.0)]
+    for name, score, yaw in (
+        ("a.jpg", 0.95, 3.0),
+        ("b.jpg", 0.62, -35.0),
+        ("c.jpg", 0.81, 71.0),
+        (NASTY, 0.9, 12.0),
     ):
         folder = out / name.replace("/", "_") / "face0"
-        write_face(folder, name, score=score, pose=pose(yaw), seconds={"all": index / 10})
+        write_face(folder, name, score=score, pose=pose(yaw))
     for name, data in export.to_glb(dome(), np.full((64, 64, 3), [20, 200, 30], np.uint8)).items():
         (out / "a.jpg/face0" / name).write_bytes(data)
     failed = [{"name": f"bad{i}.jpg", "status": "failed", "error": NASTY, "input": "/bad"} for i in range(3)]

@@ -157,7 +157,7 @@
     $("bar").hidden = Boolean(row);
     if (!row) return;
     facecli.viewer?.clear();
-    if (row.files.includes("preview.png")) {
+    if (row.files?.includes("preview.png")) {
       const image = element("img");
       Object.assign(image, { src: `${row.link}preview.png`, alt: "Preview" });
       box.append(image);
@@ -178,7 +178,7 @@
       ["Face", row.size && `${Math.round(row.size)} px`],
       ["Photo", row.width && `${row.width} × ${row.height}`],
       ["Camera", row.camera],
-      ["Time", row.seconds !== undefined && `${row.seconds.toFixed(2)} s`],
+      ["Time", row.seconds !== undefined && `${row.seconds.toFixed(2)} s, the whole photo`],
     ].filter(([, value]) => value);
     $("facts").replaceChildren(...facts.flatMap(([key, value]) => [element("dt", "", key), element("dd", "", value)]));
     $("files").replaceChildren(...(row.files || []).map((name) => {
