@@ -19,9 +19,10 @@ DEFAULT_FOCAL = 1.2  # focal length over the longest side: 45 degrees, between a
 _POINTS_USED = 2048
 _HYPOTHESES, _SAMPLE, _SCORED = 128, 8, 300
 _ITERATIONS = 30
-_TUKEY = 4.685
-_MEDIAN_OF_NORM = 1.538  # median length of a 3D Gaussian vector of unit standard deviation per axis
+TUKEY = 4.685
+MEDIAN_OF_NORM = 1.538  # median length of a 3D Gaussian vector of unit standard deviation per axis
 _SMALLEST_SPREAD_MM = 0.05
+_SETTLED_MM, _SETTLED = 1e-4, 1e-7  # a step this small, mm and radians, is the last one
 
 
 @dataclass(frozen=True)
@@ -154,13 +155,14 @@ def fit_pose(
 
     rotation, translation, distance = _consensus(template, height, ray, random)
     for _ in range(_ITERATIONS):
-        residual = template @ rotation.T + translation - ray * (distance - height)[:, None]
-        length = np.linalg.norm(residual, axis=1)
-        spread = max(float(np.median(length)) / _MEDIAN_OF_NORM, _SMALLEST_SPREAD_MM)
-        tukey = np.clip(1 - (length / (_TUKEY * spread)) ** 2, 0, None) ** 2
-        turn, shift, further = _gauss_newton(template @ rotation.T, ray, residual, weight * tukey)
+        turned = template @ rotation.T
+        residual = turned + translation - ray * (distance - height)[:, None]
+        length = np.sqrt(np.einsum("ij,ij->i", residual, residual))
+        spread = max(float(np.median(length)) / MEDIAN_OF_NORM, _SMALLEST_SPREAD_MM)
+        tukey = np.clip(1 - (length / (TUKEY * spread)) ** 2, 0, None) ** 2
+        turn, shift, further = _gauss_newton(turned, ray, residual, weight * tukey)
         rotation, translation, distance = turn @ rotation, translation + shift, distance + further
-        if abs(further) < 1e-6 and np.abs(shift).max() < 1e-6 and np.abs(turn - np.eye(3)).max() < 1e-10:
+        if max(abs(further), np.abs(shift).max()) < _SETTLED_MM and np.abs(turn - np.eye(3)).max() < _SETTLED:
             break
     if not (np.isfinite(distance) and distance > height.max()):
         raise ValueError("no head in front of the camera explains these points")
@@ -217,27 +219,47 @@ def _gauss_newton(
 ) -> tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, "3"], float]:
     """One step: the rotation to multiply from the left, and what to add to translation and distance."""
     mean_ray = weight @ ray / weight.sum()
-    jacobian = np.zeros((len(turned), 3, 7))
-    x, y, z = turned.T
-    jacobian[:, 0, 1], jacobian[:, 0, 2] = z, -y
-    jacobian[:, 1, 0], jacobian[:, 1, 2] = -z, x
-    jacobian[:, 2, 0], jacobian[:, 2, 1] = y, -x
-    jacobian[:, [0, 1, 2], [3, 4, 5]] = 1.0
+    # The rows of the Jacobian are (turned x, I, mean ray - ray): every product of two of its columns, and of one
+    # with the residual, is among the weighted second moments of ten numbers per point.
+    columns = np.concatenate([turned, mean_ray - ray, residual, np.ones((len(turned), 1))], axis=1)
+    moment = columns.T @ (columns * weight[:, None])
+    point, away, error = slice(0, 3), slice(3, 6), slice(6, 9)
+    spread = moment[point, point]
+    system, right = np.zeros((7, 7)), np.empty(7)
+    system[:3, :3] = np.trace(spread) * np.eye(3) - spread
+    system[:3, 3:6] = _cross_matrix(moment[point, 9])
+    system[3:6, 3:6] = moment[9, 9] * np.eye(3)
     # Moving the head along the mean ray with the distance leaves only the spread of rays to tell them apart.
-    jacobian[:, :, 6] = mean_ray - ray
-    scale = np.array(
-        [0.01, 0.01, 0.01, 1.0, 1.0, 1.0, 1.0 / max(float(np.abs(jacobian[:, :, 6]).max()), 1e-12)]
+    system[:3, 6] = _turning(moment[point, away])
+    system[3:6, 6] = moment[away, 9]
+    system[6, 6] = np.trace(moment[away, away])
+    system += np.triu(system, 1).T
+    right[:3], right[3:6], right[6] = (
+        _turning(moment[point, error]),
+        moment[error, 9],
+        np.trace(moment[away, error]),
     )
-    rows = (jacobian * scale).reshape(-1, 7)
-    heavy = np.repeat(weight, 3)[:, None] * rows
-    step = scale * np.linalg.lstsq(heavy.T @ rows, -heavy.T @ residual.reshape(-1), rcond=1e-14)[0]
-    return _rotation_vector(step[:3]), step[3:6] + step[6] * mean_ray, float(step[6])
+    widest = max(float(np.abs(columns[:, away]).max()), 1e-12)
+    scale = np.array([0.01, 0.01, 0.01, 1.0, 1.0, 1.0, 1.0 / widest])
+    step = -scale * np.linalg.lstsq(system * np.outer(scale, scale), right * scale, rcond=1e-14)[0]
+    return rotation_from_vector(step[:3]), step[3:6] + step[6] * mean_ray, float(step[6])
 
 
-def _rotation_vector(vector: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3 3"]:
+def _cross_matrix(vector: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3 3"]:
+    """The matrix of the cross product from the left."""
+    x, y, z = vector
+    return np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+
+
+def _turning(moment: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "3"]:
+    """Sum of a x b from the sum of a b^T."""
+    off = moment - moment.T
+    return np.array([off[1, 2], off[2, 0], off[0, 1]])
+
+
+def rotation_from_vector(vector: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3 3"]:
     """Rodrigues' formula."""
     angle = float(np.linalg.norm(vector))
-    x, y, z = vector
-    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    cross = _cross_matrix(vector)
     sine, cosine = (np.sin(angle) / angle, (1 - np.cos(angle)) / angle**2) if angle > 1e-8 else (1.0, 0.5)
     return np.eye(3) + sine * cross + cosine * cross @ cross
