@@ -58,6 +58,14 @@ def connected(
     return np.abs(sideways) <= STEEPEST, np.abs(downwards) <= STEEPEST
 
 
+def extent(mask: Bool[np.ndarray, "h w"]) -> tuple[slice, slice]:
+    """The rows and columns that the mask reaches."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if len(rows) == 0:
+        return slice(0, 1), slice(0, 1)
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
 def normals(
     positions: Float[np.ndarray, "h w 3"], mask: Bool[np.ndarray, "h w"]
 ) -> Float[np.ndarray, "h w 3"]:
@@ -66,25 +74,28 @@ def normals(
     Cross product of the differences to the connected neighbours: central inside, one-sided at an edge or a
     cut. A pixel without neighbours faces the camera.
     """
-    sideways, downwards = connected(positions, mask)
-    surface = np.where(mask[..., None], positions, 0)
+    window = extent(mask)
+    surface, inside = np.where(mask[window][..., None], positions[window], 0), mask[window]
+    sideways, downwards = connected(surface, inside)
     step_x, step_y = np.zeros_like(surface), np.zeros_like(surface)
-    difference = np.where(sideways[..., None], surface[:, 1:] - surface[:, :-1], 0)
+    difference = (surface[:, 1:] - surface[:, :-1]) * sideways[..., None]
     step_x[:, 1:] += difference
     step_x[:, :-1] += difference
-    difference = np.where(downwards[..., None], surface[1:] - surface[:-1], 0)
+    difference = (surface[1:] - surface[:-1]) * downwards[..., None]
     step_y[1:] += difference
     step_y[:-1] += difference
-    (xx, xy, xz), (yx, yy, yz) = np.moveaxis(step_x, -1, 0), np.moveaxis(step_y, -1, 0)
-    normal = np.stack([yy * xz - yz * xy, yz * xx - yx * xz, yx * xy - yy * xx], axis=-1)
+    (xx, xy, xz), (yx, yy, yz) = (step.reshape(-1, 3).T for step in (step_x, step_y))
+    normal = np.stack([yy * xz - yz * xy, yz * xx - yx * xz, yx * xy - yy * xx], axis=-1).reshape(surface.shape)
     length = np.sqrt(np.einsum("ijk,ijk->ij", normal, normal))
-    lonely = mask & (length <= 0)
+    lonely = inside & (length <= 0)
     normal[lonely] = -surface[lonely]
     length[lonely] = np.linalg.norm(surface[lonely], axis=-1)
     away = np.einsum("ijk,ijk->ij", normal, surface) > 0
     length[away] *= -1
-    length[~mask] = 1
-    return normal / length[..., None]
+    length[~inside] = 1
+    result = np.zeros_like(positions)
+    result[window] = normal / length[..., None]
+    return result
 
 
 def displace(
@@ -144,37 +155,43 @@ def upsample_masked(
     zeros.
     """
     height, width = mask.shape
-    planes = values.reshape(height, width, -1)
+    planes = _continued(values.reshape(height, width, -1), mask)
+    channels = planes.shape[2]
     down, across = _spline_matrix(height, size), _spline_matrix(width, size)
-    finer = [down @ _continued(planes[..., k], mask) @ across.T for k in range(planes.shape[2])]
-    return np.stack(finer, axis=-1).astype(values.dtype, copy=False).reshape(size, size, *values.shape[2:])
+    tall = (down @ planes.reshape(height, width * channels)).reshape(size, width, channels)
+    finer = np.empty((size, size, channels), np.float32)
+    for k in range(channels):
+        finer[..., k] = tall[..., k] @ across.T
+    return finer.astype(values.dtype, copy=False).reshape(size, size, *values.shape[2:])
 
 
-def _continued(values: Float[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+def _continued(
+    values: Float[np.ndarray, "h w c"], mask: Bool[np.ndarray, "h w"]
+) -> Float32[np.ndarray, "h w c"]:
     """The map with everything outside the mask replaced by a smooth continuation of the inside."""
     import cv2
 
     if mask.all() or not mask.any():
-        return np.where(mask, values, 0).astype(np.float32)
-    mean = float(values[mask].mean())
+        return np.where(mask[..., None], values, 0).astype(np.float32)
+    mean = values[mask].mean(axis=0)
     inside = mask.astype(np.float32)
-    known = np.where(mask, values - mean, 0).astype(np.float32)
+    known = np.where(mask[..., None], values - mean, 0).astype(np.float32)
     # Nearest value everywhere; local planes (moments in a Gaussian window) on the ring that a spline feels.
     _, label = cv2.distanceTransformWithLabels(
         (~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
     )
-    by_label = np.zeros(int(label.max()) + 1, np.float32)
+    by_label = np.zeros((int(label.max()) + 1, values.shape[2]), np.float32)
     by_label[label[mask]] = known[mask]
-    result: Float[np.ndarray, "h w"] = np.where(mask, known, by_label[label])
+    result: Float32[np.ndarray, "h w c"] = np.where(mask[..., None], known, by_label[label])
 
     offset = np.arange(-_FIT_RADIUS, _FIT_RADIUS + 1, dtype=np.float32)
     window = np.exp(-(offset**2) / (2 * _FIT_SIGMA**2))
 
-    def moment(image: Float[np.ndarray, "h w"], x: int, y: int) -> Float[np.ndarray, " ring"]:
+    def moment(image: Float32[np.ndarray, "h w *c"], x: int, y: int) -> Float[np.ndarray, "ring *c"]:
         filtered = cv2.sepFilter2D(
             image, cv2.CV_32F, window * offset**x, window * offset**y, borderType=cv2.BORDER_CONSTANT
         )
-        return np.asarray(filtered[ring], np.float64)
+        return np.asarray(filtered.reshape(image.shape)[ring], np.float64)
 
     near = cv2.dilate(mask.astype(np.uint8), np.ones((2 * _FIT_RADIUS - 1, 2 * _FIT_RADIUS - 1), np.uint8))
     ring = (near > 0) & ~mask
@@ -184,9 +201,17 @@ def _continued(values: Float[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"]) 
         [m[0, 0], m[1, 0], m[0, 1], m[1, 0], m[2, 0] + slope, m[1, 1], m[0, 1], m[1, 1], m[0, 2] + slope],
         axis=-1,
     ).reshape(-1, 3, 3)
-    right = np.stack([moment(known, 0, 0), moment(known, 1, 0), moment(known, 0, 1)], axis=-1)
-    result[ring] = np.linalg.solve(system, right[..., None])[:, 0, 0]
-    return result + mean
+    # All channels of OpenCV's filters are alike, but it takes no more than four.
+    groups = [np.ascontiguousarray(known[..., k : k + 4]) for k in range(0, known.shape[2], 4)]
+    right = np.stack(
+        [
+            np.concatenate([moment(group, x, y) for group in groups], axis=-1)
+            for x, y in ((0, 0), (1, 0), (0, 1))
+        ],
+        axis=1,
+    )
+    result[ring] = np.linalg.solve(system, right)[:, 0]
+    return result + mean.astype(np.float32)
 
 
 @lru_cache(maxsize=16)
@@ -249,27 +274,31 @@ def landmarks_from_maps(
     residual = np.concatenate([positions - posed, pixels - camera.project(posed)], axis=1)  # n 5: mm, px
     squared = _squared_distances(template, coordinate)
     nearest = np.sqrt(squared.min(axis=1))
-    above = coordinate[:, 1] - _lip_line(template, coordinate[:, 0])
+    spacing = float(np.median(np.linalg.norm(np.diff(pixels, axis=0), axis=1))) if len(pixels) > 1 else 0.0
 
     correction, visible = np.zeros((68, 5)), np.zeros(68, dtype=bool)
-    for index in range(68):
+    located = camera.project(start)
+    for index in np.flatnonzero(nearest <= _SUPPORT_MM):
         reach = _REACH_MM[index]
-        near = squared[index] < (3 * reach) ** 2
-        if index in _UPPER_LIP:
-            near &= above > 0
-        elif index in _LOWER_LIP:
-            near &= above < 0
-        near = np.flatnonzero(near)
-        if nearest[index] > _SUPPORT_MM or len(near) < 4:
+        around = np.flatnonzero(squared[index] < max(3 * reach, _SUPPORT_MM) ** 2)
+        distance = squared[index, around]
+        own = distance < (3 * reach) ** 2
+        if index in _UPPER_LIP or index in _LOWER_LIP:
+            above = coordinate[around, 1] - _lip_line(template, coordinate[around, 0])
+            own &= above > 0 if index in _UPPER_LIP else above < 0
+        near = around[own]
+        if len(near) < 4:
             continue
-        weight = np.exp(-squared[index, near] / (2 * reach**2))
+        weight = np.exp(-distance[own] / (2 * reach**2))
         offset = (coordinate[near] - template[index]) / reach
         correction[index] = _affine_at_origin(offset, residual[near], weight)
+        located[index] += correction[index, 3:]
         # Skin on one side only and far off: the landmark is behind the horizon (a straight edge gives 0.8).
-        visible[index] = np.linalg.norm(weight @ offset / weight.sum()) < 1.3
+        beside = np.linalg.norm(weight @ offset / weight.sum()) < 1.3
+        # And a pixel right there must see that part of the template.
+        there = pixels[around[distance < _SUPPORT_MM**2]] - located[index]
+        visible[index] = beside and bool(((there**2).sum(axis=1) < (2.5 * spacing) ** 2).any())
     found = start + correction[:, :3]
-    located = camera.project(start) + correction[:, 3:]
-    visible[visible] = _shown(located[visible], pixels, squared[visible])
 
     hidden = np.flatnonzero(~visible)
     found[hidden] += (
@@ -315,20 +344,6 @@ def _affine_at_origin(
             error = np.linalg.norm((values - rows @ fit)[:, :3], axis=1)
             trust = weight * _OUTLIER_MM / np.maximum(error, _OUTLIER_MM)  # Huber
     return np.asarray(fit[0])
-
-
-def _shown(
-    located: Float[np.ndarray, "m 2"], pixels: Float[np.ndarray, "n 2"], squared: Float[np.ndarray, "m n"]
-) -> Bool[np.ndarray, " m"]:
-    """Whether a pixel right there sees that part of the template."""
-    if len(pixels) < 2:
-        return np.zeros(len(located), dtype=bool)
-    spacing = float(np.median(np.linalg.norm(np.diff(pixels, axis=0), axis=1)))
-    shown = np.zeros(len(located), dtype=bool)
-    for index, place in enumerate(located):
-        there = pixels[squared[index] < _SUPPORT_MM**2]
-        shown[index] = (((there - place) ** 2).sum(axis=1) < (2.5 * spacing) ** 2).any()
-    return shown
 
 
 def _hidden_residual(

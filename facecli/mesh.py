@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int32, UInt8
 
 from facecli.camera import Pose
-from facecli.geometry import STEEPEST, steepness
+from facecli.geometry import STEEPEST, extent, steepness
 
 _ISLAND = 0.02  # of the largest piece's vertices: smaller pieces are dropped
 _TRIM, _TRIM_WINDOW = (
@@ -66,7 +66,7 @@ def grid_mesh(
     vertices. Before displacement a vertex projects exactly to the pixel it came from.
     """
     height, width = mask.shape
-    rows, columns = _extent(mask)
+    rows, columns = extent(mask)
     surface, used = positions[rows, columns], mask[rows, columns]
     used = used & np.isfinite(surface).all(axis=2) & (surface[..., 2] > _CLOSEST_MM)
     used, sideways, downwards = _without_islands(
@@ -108,14 +108,6 @@ def vertex_normals(
     length = np.sqrt(np.einsum("ij,ij->i", normals, normals))
     normals[length == 0] = [0.0, 0.0, 1.0]
     return (normals / np.where(length == 0, 1.0, length)[:, None]).astype(np.float32)
-
-
-def _extent(mask: Bool[np.ndarray, "h w"]) -> tuple[slice, slice]:
-    """The rows and columns that the mask reaches."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if len(rows) == 0:
-        return slice(0, 1), slice(0, 1)
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def _links(
