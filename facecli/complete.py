@@ -125,6 +125,12 @@ class FaceModel:
         coarse = self.modes.shape[1]
         return np.ascontiguousarray(np.moveaxis(self.modes, 0, 2)).reshape(coarse, coarse, -1)
 
+    def modes_at(self, coordinate: Float[np.ndarray, "n 3"]) -> Float32[np.ndarray, "n 3 k"]:
+        """How the modes move places of the template (mm): mm per standard deviation."""
+        size, coarse = self.mean.shape[0], self.modes.shape[1]
+        at = (self.chart.cells(coordinate.astype(np.float64)) + 0.5) * coarse / size - 0.5
+        return sample(self.layers, at).reshape(len(coordinate), -1, 3).transpose(0, 2, 1)
+
     @cached_property
     def uv(self) -> Float32[np.ndarray, "v 2"]:
         """Texture coordinates, origin top left."""
@@ -243,8 +249,11 @@ def most_probable(
     weight = np.ones(len(wanted), np.float32)
     found = np.zeros(rows.shape[1], np.float32)
     for _ in range(3):
-        heavy = rows * (weight * certainty)[:, None]
-        found = np.linalg.solve(heavy.T @ rows + np.eye(rows.shape[1], dtype=np.float32), heavy.T @ wanted)
+        root = np.sqrt(weight * np.float32(certainty))
+        heavy = rows * root[:, None]
+        # A matrix times its own transpose costs half of two different ones.
+        system = heavy.T @ heavy + np.eye(rows.shape[1], dtype=np.float32)
+        found = np.linalg.solve(system, heavy.T @ (wanted * root))
         error = np.abs(wanted - rows @ found)
         weight = 1 / np.maximum(1, error / (2 * NOISE_MM))  # Huber
     change = np.tensordot(found, model.modes, 1)
@@ -257,9 +266,14 @@ def sample(grid: Float[np.ndarray, "h w c"], cells: Float[np.ndarray, "n 2"]) ->
     x, y = np.clip(cells[:, 0], 0, width - 1), np.clip(cells[:, 1], 0, height - 1)
     x0, y0 = np.minimum(x.astype(int), width - 2), np.minimum(y.astype(int), height - 2)
     fx, fy = (x - x0)[:, None].astype(grid.dtype), (y - y0)[:, None].astype(grid.dtype)
-    above = grid[y0, x0] * (1 - fx) + grid[y0, x0 + 1] * fx
-    below = grid[y0 + 1, x0] * (1 - fx) + grid[y0 + 1, x0 + 1] * fx
-    return np.asarray(above * (1 - fy) + below * fy)
+    flat, first = grid.reshape(height * width, -1), y0 * width + x0
+    values = flat.take(first, axis=0)
+    values *= (1 - fx) * (1 - fy)
+    for step, share in ((1, fx * (1 - fy)), (width, (1 - fx) * fy), (width + 1, fx * fy)):
+        corner = flat.take(first + step, axis=0)
+        corner *= share
+        values += corner
+    return values
 
 
 def splat(

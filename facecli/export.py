@@ -273,4 +273,4 @@ def _joined(keyword: bytes, words: UInt8[np.ndarray, "n k width"]) -> bytes:
     table[:, : len(keyword)] = np.frombuffer(keyword, np.uint8)
     table[:, len(keyword) : -1] = rows
     table[:, -1] = ord("\n")
-    return table[table != 0].tobytes()
+    return table.tobytes().translate(None, b"\0")

@@ -85,7 +85,9 @@ def normals(
     step_y[1:] += difference
     step_y[:-1] += difference
     (xx, xy, xz), (yx, yy, yz) = (step.reshape(-1, 3).T for step in (step_x, step_y))
-    normal = np.stack([yy * xz - yz * xy, yz * xx - yx * xz, yx * xy - yy * xx], axis=-1).reshape(surface.shape)
+    normal = np.stack([yy * xz - yz * xy, yz * xx - yx * xz, yx * xy - yy * xx], axis=-1).reshape(
+        surface.shape
+    )
     length = np.sqrt(np.einsum("ijk,ijk->ij", normal, normal))
     lonely = inside & (length <= 0)
     normal[lonely] = -surface[lonely]

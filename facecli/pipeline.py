@@ -2,6 +2,7 @@
 
 import math
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -25,6 +26,7 @@ from facecli.geometry import (
 from facecli.images import Image
 from facecli.landmarks import Landmarks, dense_landmarks
 from facecli.mesh import Mesh, grid_mesh
+from facecli.pose import fit_person
 from facecli.runtime import Maps, Network
 from facecli.texture import Shown, Skin, bake, vertex_colors
 from facecli.weights import Template, Weights, load_template, load_weights
@@ -64,6 +66,16 @@ class Face:
     expression: Expression | None = None  # blendshape weights, and `complete` without them
 
 
+@dataclass(frozen=True, eq=False)
+class _Look:
+    """What the network saw in one crop."""
+
+    crop: Crop
+    maps: Maps
+    region: Bool[np.ndarray, "256 256"]
+    place: tuple[Pose, float] | None  # of the template, and its distance in mm; None: no face
+
+
 class Reconstructor:
     """Finds every face of a photo and makes a mesh of each. Cheap to keep, costly to make.
 
@@ -90,9 +102,10 @@ class Reconstructor:
         self.network = Network(weights, device, threads)
         self.detector = Detector(weights.read("detector.onnx"), threads)
         self.template: Template = load_template(weights)
-        self.model = load_face_model(weights) if whole else None
-        self.blendshapes = load_blendshapes(weights, self.model) if self.model and expression else None
-        self.focal, self.detail, self.detail_scale = focal, detail, detail_scale if detail else 0.0
+        self.model = load_face_model(weights)
+        self.blendshapes = load_blendshapes(weights, self.model) if whole and expression else None
+        self.focal, self.whole = focal, whole
+        self.detail, self.detail_scale = detail, detail_scale if detail else 0.0
 
     def reconstruct(self, image: Image | UInt8[np.ndarray, "h w 3"]) -> list[Face]:
         """Every face of an upright sRGB photo, the most certain detection first; [] when there is none.
@@ -105,61 +118,54 @@ class Reconstructor:
         detections = self.detector.detect(image.pixels)
         clock.mark("detect")
         camera = camera_for(image.width, image.height, image.focal_35mm, self.focal)
-        crops = [crop_from_detection(detection) for detection in detections]
-        maps = self._see(image, crops)
+        looks = self._look(image, camera, [crop_from_detection(detection) for detection in detections])
         clock.mark("network")
-        crops, maps = self._reframe(image, camera, crops, maps)
+        looks = self._reframe(image, camera, looks)
         clock.mark("reframe")
         faces = []
-        for detection, crop, seen in zip(detections, crops, maps, strict=True):
-            face = self._assemble(image, camera, detection, crop, seen, clock.shared(len(detections)))
+        for detection, look in zip(detections, looks, strict=True):
+            face = self._assemble(image, camera, detection, look, clock.shared(len(detections)))
             if face is not None:
                 faces.append(face)
         return faces
 
-    def _see(self, image: Image, crops: list[Crop]) -> list[Maps]:
+    def _look(self, image: Image, camera: Camera, crops: list[Crop]) -> list[_Look]:
         if not crops:
             return []
-        return self.network.run(np.stack([crop.warp(image.pixels, INPUT) for crop in crops]))
+        maps = self.network.run(np.stack([crop.warp(image.pixels, INPUT) for crop in crops]))
+        return [_look_at(camera, crop, seen) for crop, seen in zip(crops, maps, strict=True)]
 
-    def _reframe(
-        self, image: Image, camera: Camera, crops: list[Crop], maps: list[Maps]
-    ) -> tuple[list[Crop], list[Maps]]:
+    def _reframe(self, image: Image, camera: Camera, looks: list[_Look]) -> list[_Look]:
         """Look once more, with a better crop, at the faces that the detector framed badly."""
         better: dict[int, Crop] = {}
-        for i, (crop, seen) in enumerate(zip(crops, maps, strict=True)):
-            placed = _place(camera, crop, seen, region_mask(seen.region))
-            if placed is not None:
-                improved = _framing(camera, placed[0], self.template.box_points)
-                if improved is not None and _is_off(crop, improved) and not _is_absurd(crop, improved):
+        for i, look in enumerate(looks):
+            if look.place is not None:
+                improved = _framing(camera, look.place[0], self.template.box_points)
+                if (
+                    improved is not None
+                    and _is_off(look.crop, improved)
+                    and not _is_absurd(look.crop, improved)
+                ):
                     better[i] = improved
-        again = iter(self._see(image, list(better.values())))
-        for i, crop in better.items():
-            seen = next(again)
-            if region_mask(seen.region).sum() >= SMALLEST_REGION:  # never trade a face for none
-                crops[i], maps[i] = crop, seen
-        return crops, maps
+        again = iter(self._look(image, camera, list(better.values())))
+        for i in better:
+            look = next(again)
+            if look.region.sum() >= SMALLEST_REGION:  # never trade a face for none
+                looks[i] = look
+        return looks
 
     def _assemble(
-        self,
-        image: Image,
-        camera: Camera,
-        detection: Detection,
-        crop: Crop,
-        maps: Maps,
-        seconds: dict[str, float],
+        self, image: Image, camera: Camera, detection: Detection, look: _Look, seconds: dict[str, float]
     ) -> Face | None:
         clock = _Clock()
-        region = region_mask(maps.region)
-        placed = _place(camera, crop, maps, region)
-        if placed is None:
+        if look.place is None:
             return None
-        pose, distance = placed
-        pixels, rays = _grid(camera, crop, CROP)
+        crop, maps, region = look.crop, look.maps, look.region
         known = _coarse_mask(region)
-        stacked = np.dstack([maps.coordinate, maps.depth]).astype(np.float64)
-        finer = upsample_masked(stacked, known, CROP)
-        surface = positions(finer[..., 3], rays, distance)
+        pose, distance = fit_person(self.model, *look.place, *_points(camera, crop, maps, known))
+        pixels, rays = _grid(camera, crop, CROP)
+        finer = upsample_masked(np.dstack([maps.coordinate, maps.depth]), known, CROP)
+        surface = positions(finer[..., 3].astype(np.float64), rays, distance)
         landmarks, landmarks_3d, visible = landmarks_from_maps(
             finer[region][:, :3], pixels[region], surface[region], self.template.landmarks, pose, camera
         )
@@ -173,7 +179,7 @@ class Reconstructor:
             return None
         texture = crop.warp(image.pixels, _texture_size(crop))
         whole = skin = dense = expression = None
-        if self.model is not None:
+        if self.whole:
             sure = inner(region)
             completed = complete(self.model, finer[sure][:, :3], pose.to_head(surface[sure]))
             shown = Shown(surface[..., 2], region)
@@ -248,24 +254,25 @@ def _coarse_mask(region: Bool[np.ndarray, "256 256"]) -> Bool[np.ndarray, "128 1
     return np.asarray(region.reshape(COARSE, step, COARSE, step).mean((1, 3)) > 0.5)
 
 
-def _place(
-    camera: Camera, crop: Crop, maps: Maps, region: Bool[np.ndarray, "256 256"]
-) -> tuple[Pose, float] | None:
-    """Pose and distance (mm) of the head, or None where the network saw no face."""
-    if region.sum() < SMALLEST_REGION:
-        return None
-    mask = _coarse_mask(region)
+def _points(
+    camera: Camera, crop: Crop, maps: Maps, mask: Bool[np.ndarray, "128 128"]
+) -> tuple[
+    Float[np.ndarray, "n 3"], Float[np.ndarray, " n"], Float[np.ndarray, "n 3"], Float[np.ndarray, " n"]
+]:
+    """Coordinate, depth, ray and trust of the coarse pixels in the mask: what a pose is fitted to."""
     rays = _grid(camera, crop, COARSE)[1]
     trust: Float32[np.ndarray, n] = 1 / np.maximum(maps.sigma[mask], 1.0)
-    try:
-        return fit_pose(
-            maps.coordinate[mask].astype(np.float64),
-            maps.depth[mask].astype(np.float64),
-            rays[mask],
-            trust.astype(np.float64),
-        )
-    except ValueError:  # too few points, or no head explains them: not a face
-        return None
+    return maps.coordinate[mask], maps.depth[mask], rays[mask], trust
+
+
+def _look_at(camera: Camera, crop: Crop, maps: Maps) -> _Look:
+    """The region of a crop's maps, and where the template would have to be to look like this."""
+    region = region_mask(maps.region)
+    place = None
+    if region.sum() >= SMALLEST_REGION:
+        with suppress(ValueError):  # too few points, or no head explains them: not a face
+            place = fit_pose(*_points(camera, crop, maps, _coarse_mask(region)))
+    return _Look(crop, maps, region, place)
 
 
 def _framing(camera: Camera, pose: Pose, outline: Float[np.ndarray, "n 3"]) -> Crop | None:

@@ -9,11 +9,11 @@ import numpy as np
 from jaxtyping import Float
 
 from facecli.camera import MEDIAN_OF_NORM, TUKEY, Pose, rotation_from_vector
-from facecli.complete import FaceModel, sample
+from facecli.complete import FaceModel
 
 POINTS = 400
 MODES = 40
-ERROR_FACTOR = 10.0  # neighbouring pixels err together: what a shape leaves unexplained counts this much
+ERROR_FACTOR = 6.0  # neighbouring pixels err together: what a shape leaves unexplained counts this much
 SMALLEST_ERROR_MM = 0.3
 _STEPS = 4
 _UNITS = np.array([0.01, 0.01, 0.01, 1.0, 1.0, 1.0, 100.0])  # of a step: radians, mm, mm of distance
@@ -42,7 +42,7 @@ def fit_person(
     template, height, ray, trust = template[usable], height[usable], ray[usable], trust[usable]
     if len(template) < MODES:
         return pose, distance
-    modes = _modes_at(model, template)
+    modes = model.modes_at(template)[..., :MODES].astype(np.float64)
     rotation, translation, shape = pose.rotation, pose.translation, np.zeros(modes.shape[2])
     jacobian = np.zeros((len(template), 3, 7 + modes.shape[2]))
     jacobian[:, :, 7:] = modes
@@ -51,7 +51,9 @@ def fit_person(
         seen = (ray * (distance - height)[:, None] - translation) @ rotation  # in the head frame
         residual = template + modes @ shape - seen
         length = np.sqrt(np.einsum("ij,ij->i", residual, residual))
-        error = ERROR_FACTOR * max(float(np.median(length)) / MEDIAN_OF_NORM, SMALLEST_ERROR_MM / ERROR_FACTOR)
+        error = ERROR_FACTOR * max(
+            float(np.median(length)) / MEDIAN_OF_NORM, SMALLEST_ERROR_MM / ERROR_FACTOR
+        )
         tukey = np.clip(1 - (length / (TUKEY * error / ERROR_FACTOR)) ** 2, 0, None) ** 2
         x, y, z = seen.T
         jacobian[:, 0, 1], jacobian[:, 0, 2] = z, -y
@@ -72,10 +74,3 @@ def fit_person(
         rotation = rotation @ rotation_from_vector(turn)
         distance, shape = distance + further, shape + change[7:]
     return Pose(rotation, translation), float(distance)
-
-
-def _modes_at(model: FaceModel, template: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3 k"]:
-    """How each mode moves points of the template, mm per standard deviation."""
-    size = model.modes.shape[1]
-    layers = model.layers[:, :, : 3 * MODES]
-    return sample(layers, model.cells(template, size)).reshape(len(template), -1, 3).transpose(0, 2, 1)

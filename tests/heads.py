@@ -119,9 +119,10 @@ def view(vertices, yaw=0.0, pitch=0.0, roll=0.0, distance=600.0):
 
 
 def reconstructor(detail=False):
-    """The pipeline without weights: only what assembly needs."""
+    """The pipeline without its networks: only what assembly needs."""
+    from facecli.complete import load_face_model
     from facecli.pipeline import Reconstructor
-    from facecli.weights import Template
+    from facecli.weights import Template, load_weights
 
     model = head_model()
     made = Reconstructor.__new__(Reconstructor)
@@ -130,6 +131,7 @@ def reconstructor(detail=False):
         model.neutral[:6706:7].astype(np.float64),
         model.neutral[:468].astype(np.float64),
     )
-    made.model, made.blendshapes, made.focal = None, None, None
+    made.model, made.blendshapes = load_face_model(load_weights()), None
+    made.focal, made.whole = None, False
     made.detail, made.detail_scale = detail, float(detail)
     return made

@@ -32,7 +32,8 @@ GENTLE = 1.0
 
 def assemble(scene, maps=None, detail=False):
     maps = scene.maps() if maps is None else maps
-    face = reconstructor(detail)._assemble(PHOTO, scene.camera, ANYWHERE, scene.crop, maps, {})
+    look = pipeline._look_at(scene.camera, scene.crop, maps)
+    face = reconstructor(detail)._assemble(PHOTO, scene.camera, ANYWHERE, look, {})
     assert face is not None
     return face
 
@@ -113,7 +114,7 @@ def test_the_surface_of_a_random_head_at_a_known_place(seed, monkeypatch):
     scene = view(random_head(seed), yaw=15.0 - 20 * seed, pitch=4.0)
     axis = scene.camera.rays(scene.crop.to_photo(np.full((1, 2), 127.5)))[0]
     place = (scene.pose, float(scene.pose.translation @ axis / np.linalg.norm(axis)))
-    monkeypatch.setattr(pipeline, "_place", lambda *_: place)
+    monkeypatch.setattr(pipeline, "fit_person", lambda *_: place)
     face = assemble(scene)
     points, row, column = chosen_vertices(face)
     check_surface(scene, face, points, row, column)
@@ -173,4 +174,6 @@ def test_a_region_too_small_is_no_face():
     speck = np.zeros((256, 256), np.float32)
     speck[100:110, 100:110] = 1
     nothing = type(maps)(speck, maps.coordinate, maps.depth, maps.sigma, maps.detail)
-    assert reconstructor()._assemble(PHOTO, scene.camera, ANYWHERE, scene.crop, nothing, {}) is None
+    look = pipeline._look_at(scene.camera, scene.crop, nothing)
+    assert look.place is None
+    assert reconstructor()._assemble(PHOTO, scene.camera, ANYWHERE, look, {}) is None
