@@ -22,7 +22,7 @@ _ITERATIONS = 30
 TUKEY = 4.685
 MEDIAN_OF_NORM = 1.538  # median length of a 3D Gaussian vector of unit standard deviation per axis
 _SMALLEST_SPREAD_MM = 0.05
-_SETTLED_MM, _SETTLED = 1e-4, 1e-7  # a step this small, mm and radians, is the last one
+_SETTLED_MM, _SETTLED = 1e-3, 1e-6  # a step this small, mm and radians, is the last one
 
 
 @dataclass(frozen=True)

@@ -143,7 +143,8 @@ class Detector:
         count, height, width = pictures.shape[:3]
         rows, columns = -(-height // 32) * 32, -(-width // 32) * 32
         blob = np.zeros((count, 3, rows, columns), np.float32)
-        blob[:, :, :height, :width] = pictures[..., ::-1].transpose(0, 3, 1, 2)  # BGR, 0..255
+        for channel in range(3):  # BGR, 0..255; plane by plane, which is many times faster than a transpose
+            blob[:, channel, :height, :width] = pictures[..., 2 - channel]
         outputs: list[Float32[np.ndarray, "n p c"]] = self._session.run(None, {"input": blob})
         picked = [np.zeros(0, int)], [np.zeros((0, 4))], [np.zeros((0, 5, 2))], [np.zeros(0)]
         for level, stride in enumerate(STRIDES):

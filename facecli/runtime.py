@@ -63,7 +63,9 @@ class Network:
         maps: list[Maps] = []
         while len(maps) < len(crops):
             chunk = crops[len(maps) : len(maps) + self._batch]
-            images = np.ascontiguousarray(chunk.transpose(0, 3, 1, 2)).astype(np.float32) / np.float32(255)
+            images = np.empty((len(chunk), 3, *chunk.shape[1:3]), np.float32)
+            for channel in range(3):
+                np.divide(chunk[..., channel], np.float32(255), out=images[:, channel])
             try:
                 outputs = self._forward(images)
             except Exception as error:  # each backend has its own type; only exhausted memory is handled

@@ -103,6 +103,59 @@ class View:
             detail=np.zeros((512, 512), np.float32),
         )
 
+    @property
+    def distance(self):
+        """From the camera to the head centre along the line of sight through the crop, mm."""
+        axis = self.camera.rays(self.crop.to_photo(np.full((1, 2), (CROP - 1) / 2)))[0]
+        return float(self.pose.translation @ axis / np.linalg.norm(axis))
+
+    def with_relief(self, maps):
+        """The maps with all that the coarse ones leave over in `detail`: displacement along their surface's normal.
+
+        Found by walking from each pixel's coarse surface along its normal to the plane of the triangle seen there.
+        """
+        from dataclasses import replace
+
+        from facecli.geometry import normals, positions, region_mask, upsample_masked
+        from facecli.pipeline import _coarse_mask, _grid
+
+        region, fine = region_mask(maps.region), 1024
+        depth = upsample_masked(maps.depth, _coarse_mask(region), CROP).astype(np.float64)
+        surface = positions(depth, _grid(self.camera, self.crop, CROP)[1], self.distance)
+        normal = normals(surface, region)
+        corners = self.placed()[head_model().faces]
+        across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        offset, seen = (across * corners[:, 0]).sum(1), self.draw(fine)[0]
+        height = np.zeros(surface.shape[:2])
+        for _ in range(6):
+            point = (surface + height[..., None] * normal).reshape(-1, 3)
+            at = (self.crop.to_crop(self.camera.project(point)) + 0.5) * fine / CROP - 0.5
+            x, y = np.clip(np.rint(at).astype(int), 0, fine - 1).T
+            face = seen[y, x].reshape(height.shape)
+            steep = (normal * across[face]).sum(-1)
+            steep = np.where(np.abs(steep) < 1e-9, 1e-9, steep)
+            walk = (offset[face] - (surface * across[face]).sum(-1)) / steep
+            height = np.where(region & (face >= 0), np.clip(walk, -3, 3), 0)
+        return replace(maps, detail=height.repeat(2, 0).repeat(2, 1).astype(np.float32))
+
+    def jumps(self):
+        """Pixels of the 256 px crop within one and a half coarse pixels of where the seen surface jumps."""
+        import cv2
+
+        from facecli.geometry import STEEPEST
+
+        z = np.nan_to_num(self.draw(512)[2], nan=1e9)
+        width = np.linalg.norm(
+            np.diff(self.camera.rays(self.crop.to_photo(np.array([[0.0, 0], [0.5, 0]]))), axis=0)
+        )
+        jump = np.zeros((512, 512), np.uint8)
+        for axis in (0, 1):
+            low, high = (np.take(z, range(k, 511 + k), axis) for k in (0, 1))
+            cut = np.abs(high - low) > STEEPEST * width * np.minimum(low, high)
+            jump[tuple(slice(0, n) for n in cut.shape)] |= cut
+        near = cv2.dilate(jump, np.ones((13, 13), np.uint8))
+        return near.reshape(CROP, 2, CROP, 2).max((1, 3)) > 0
+
 
 def view(vertices, yaw=0.0, pitch=0.0, roll=0.0, distance=600.0):
     """The framing that the pipeline gives: 1.45 times the box of the face, upright."""

@@ -1,15 +1,16 @@
-"""Rendered ground truth is exact: a known head, rendered to maps, comes back through the assembly.
+"""Rendered ground truth is exact: a known head, rendered to maps, comes back through the assembly within 0.1 mm.
 
-What can be expected. The surface between the centres of the coarse map, two and a bit millimetres apart, is a
-spline: where the head bends gently the vertices come back to a few hundredths of a millimetre. Lids, lips,
-nostrils and the silhouette turn by more than the spline can follow from one coarse pixel to the next, or hide
-what is behind them: there it is wrong by up to some tenths, and at a jump by as much as the jump. So the
-tolerance is asked of all vertices at the median and at 90 %, and at 99 % of those in gentle places.
+What that means. The representation has two scales: coarse maps of 128 px, two and a bit millimetres apart, and the
+displacement along their surface's normal. Together, at the head's true distance, they give back 99 of 100 vertices of
+the mesh to 0.1 mm, and all but a few in a thousand away from where the surface jumps: behind the silhouette of nose,
+chin and lids a coarse pixel averages two surfaces, and what it says is neither. The coarse maps alone carry no fold
+that is narrower than their pixels: with them nine of ten vertices come back to 0.1 mm, the median to 0.02 mm.
 
-A photo does not say how large a head is. The assembly supposes the template's size, so of a person who is not
-the template it can only return the surface up to one distance, along the rays; and the pose, which places the
-template and not the person, up to what that person's shape does to the fit.
+A photo does not say how large a head is. Of a person who is not the template the assembly can only return the
+surface up to one number, the distance, along the rays; modes of shape find it to a percent.
 """
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -24,10 +25,10 @@ pytestmark = needs_assets
 
 PHOTO = Image(np.zeros((900, 1200, 3), np.uint8))
 ANYWHERE = Detection(np.array([0.0, 0.0, 9.0, 9.0]), np.zeros((5, 2)), 1.0, 0.0, 9.0)
-SOME = 1500
+SOME = 2500
 """Vertices that are looked at: finding the nearest triangle is slow."""
-GENTLE = 1.0
-"""Largest second difference of depth from coarse pixel to coarse pixel, mm."""
+TOLERANCE = 0.1
+"""mm"""
 
 
 def assemble(scene, maps=None, detail=False):
@@ -38,26 +39,11 @@ def assemble(scene, maps=None, detail=False):
     return face
 
 
-def gentle(scene):
-    """Coarse pixels well inside the region, around which the true surface bends little."""
-    import cv2
-
-    z = np.nan_to_num(scene.draw(128)[2], nan=-1e4)
-    bend = np.zeros((128, 128))
-    middle = z[1:-1, 1:-1]
-    for y, x in ((0, 1), (1, 0), (1, 1), (1, -1)):
-        before, after = (z[1 + s * y : 127 + s * y, 1 + s * x : 127 + s * x] for s in (-1, 1))
-        bend[1:-1, 1:-1] = np.maximum(bend[1:-1, 1:-1], np.abs(before + after - 2 * middle))
-    whole = scene.maps().region.reshape(128, 2, 128, 2).min((1, 3)) > 0.99
-    good = whole & (bend < GENTLE)
-    return cv2.erode(good.astype(np.uint8), np.ones((5, 5), np.uint8), borderValue=0) > 0
-
-
 def chosen_vertices(face):
-    """Some vertices: their places in the camera frame (mm) and the coarse pixels that they lie in."""
+    """Some vertices: their places in the camera frame (mm) and the pixels of the 256 px crop that they lie in."""
     pick = np.random.default_rng(0).permutation(len(face.mesh.vertices))[:SOME]
     placed = face.pose.to_camera(face.mesh.vertices[pick].astype(np.float64) * 1000)
-    column, row = (face.mesh.uv[pick] * 128).astype(int).T
+    column, row = (face.mesh.uv[pick] * 256).astype(int).T
     return placed, row, column
 
 
@@ -68,14 +54,22 @@ def distances(scene, points):
     return distance * np.sign(((points - nearest) * surface.face_normals[triangle]).sum(1))
 
 
-def check_surface(scene, face, points, row, column):
-    distance, calm = np.abs(distances(scene, points)), gentle(scene)[row, column]
+def check_surface(scene, face, further=0.0):
+    """further: mm to move every vertex along its ray."""
+    points, row, column = chosen_vertices(face)
+    axis = scene.camera.rays(scene.crop.to_photo(np.full((1, 2), 127.5)))[0]
+    points = points + points / (points @ axis / np.linalg.norm(axis))[:, None] * further
+    error, jumps = np.abs(distances(scene, points)), scene.jumps()[row, column]
     assert len(face.mesh.vertices) > 15_000
-    assert np.median(distance) < 0.03
-    assert np.quantile(distance, 0.9) < 0.15
-    assert calm.mean() > 0.3
-    assert np.quantile(distance[calm], 0.99) < 0.1
-    assert distance[calm].max() < 0.15
+    assert jumps.mean() < 0.17
+    assert (error < TOLERANCE).mean() > 0.985
+    assert (error < TOLERANCE)[~jumps].mean() > 0.996
+    assert np.quantile(error[~jumps], 0.99) < 0.07
+
+
+def at_its_place(scene, monkeypatch):
+    """Let the assembly know where the head is, as no photo could tell it."""
+    monkeypatch.setattr(pipeline, "fit_person", lambda *_: (scene.pose, scene.distance))
 
 
 def degrees(first, second):
@@ -86,14 +80,54 @@ def degrees(first, second):
 POSES = [{}, {"yaw": 25.0, "pitch": -8.0, "roll": 12.0}, {"yaw": -50.0}, {"distance": 300.0}]
 
 
+def smiling_or_worse(seed):
+    from facecli.train.sample import random_expression
+
+    model = head_model()
+    return model.vertices(None, random_expression(np.random.default_rng(seed), model.expression_names))
+
+
+HEADS = {
+    "frontal": (lambda: head_model().neutral, POSES[0]),
+    "turned": (lambda: head_model().neutral, POSES[1]),
+    "half profile": (lambda: head_model().neutral, POSES[2]),
+    "selfie": (lambda: head_model().neutral, POSES[3]),
+    "an expression": (lambda: smiling_or_worse(1), {"yaw": 10.0}),
+    "another": (lambda: smiling_or_worse(2), {"yaw": -15.0, "pitch": 8.0}),
+    "a person": (lambda: random_head(0), {"yaw": 15.0, "pitch": 4.0}),
+    "a second": (lambda: random_head(1), {"yaw": -5.0, "pitch": 4.0}),
+    "a third": (lambda: random_head(2), {"yaw": -25.0, "pitch": 4.0}),
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_the_maps_together_give_the_head_back_within_a_tenth_of_a_millimetre(name, monkeypatch):
+    vertices, pose = HEADS[name]
+    scene = view(vertices(), **pose)
+    at_its_place(scene, monkeypatch)
+    check_surface(scene, assemble(scene, scene.with_relief(scene.maps()), detail=True))
+
+
+@pytest.mark.parametrize("name", ["frontal", "half profile", "another", "a person"])
+def test_the_coarse_maps_alone_give_back_what_is_wider_than_their_pixels(name, monkeypatch):
+    vertices, pose = HEADS[name]
+    scene = view(vertices(), **pose)
+    at_its_place(scene, monkeypatch)
+    points, row, column = chosen_vertices(assemble(scene))
+    error, jumps = np.abs(distances(scene, points)), scene.jumps()[row, column]
+    assert np.median(error) < 0.02
+    assert (error < TOLERANCE).mean() > 0.86
+    assert (error < TOLERANCE)[~jumps].mean() > 0.93
+    assert np.quantile(error[~jumps], 0.99) < 0.3
+
+
 @pytest.mark.parametrize("pose", POSES, ids=["frontal", "turned", "half profile", "selfie"])
-def test_the_mean_head_comes_back_whole(pose):
+def test_the_mean_head_comes_back_whole_through_the_fitted_pose(pose):
     scene = view(head_model().neutral, **pose)
-    face = assemble(scene)
+    face = assemble(scene, scene.with_relief(scene.maps()), detail=True)
     assert degrees(face.pose.rotation, scene.pose.rotation) < 0.05
-    assert np.abs(face.pose.translation - scene.pose.translation).max() < 0.05  # mm
-    points, row, column = chosen_vertices(face)
-    check_surface(scene, face, points, row, column)
+    assert np.abs(face.pose.translation - scene.pose.translation).max() < 0.1  # mm
+    check_surface(scene, face)
 
 
 @pytest.mark.parametrize("pose", POSES[:3], ids=["frontal", "turned", "half profile"])
@@ -110,15 +144,10 @@ def test_landmarks_of_the_mean_head(pose):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_surface_of_a_random_head_at_a_known_place(seed, monkeypatch):
-    scene = view(random_head(seed), yaw=15.0 - 20 * seed, pitch=4.0)
-    axis = scene.camera.rays(scene.crop.to_photo(np.full((1, 2), 127.5)))[0]
-    place = (scene.pose, float(scene.pose.translation @ axis / np.linalg.norm(axis)))
-    monkeypatch.setattr(pipeline, "fit_person", lambda *_: place)
+def test_landmarks_of_a_random_head_at_a_known_place(seed, monkeypatch):
+    scene, model = view(random_head(seed), yaw=15.0 - 20 * seed, pitch=4.0), head_model()
+    at_its_place(scene, monkeypatch)
     face = assemble(scene)
-    points, row, column = chosen_vertices(face)
-    check_surface(scene, face, points, row, column)
-    model = head_model()
     truth = scene.vertices[model.landmark_vertices].astype(np.float64)
     pixels = scene.camera.project(scene.pose.to_camera(truth))
     error = np.linalg.norm(face.landmarks - pixels, axis=1)[face.landmarks_visible]
@@ -129,15 +158,14 @@ def test_the_surface_of_a_random_head_at_a_known_place(seed, monkeypatch):
 @pytest.mark.parametrize("seed", range(3))
 def test_a_random_head_comes_back_up_to_its_distance(seed):
     scene = view(random_head(seed), yaw=15.0 - 20 * seed, pitch=4.0)
-    face = assemble(scene)
-    points, row, column = chosen_vertices(face)
-    rays = points / points[:, 2:]
-    true_z = scene.draw(256)[2]
-    at = np.rint(scene.crop.to_crop(scene.camera.project(points))).astype(int)
-    further = float(np.nanmedian(true_z[at[:, 1], at[:, 0]] - points[:, 2]))
-    assert abs(further) < 0.03 * scene.pose.translation[2]
-    check_surface(scene, face, points + rays * further, row, column)
-    assert degrees(face.pose.rotation, scene.pose.rotation) < 5
+    look = pipeline._look_at(scene.camera, scene.crop, scene.maps())
+    face = assemble(scene, scene.with_relief(look.maps), detail=True)
+    points = pipeline._points(scene.camera, scene.crop, look.maps, pipeline._coarse_mask(look.region))
+    pose, distance = pipeline.fit_person(reconstructor().model, *look.place, *points)
+    assert np.array_equal(pose.matrix, face.pose.matrix)
+    assert abs(distance / scene.distance - 1) < 0.015
+    assert degrees(face.pose.rotation, scene.pose.rotation) < 2
+    check_surface(scene, face, further=scene.distance - distance)
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -152,20 +180,17 @@ def test_every_vertex_reprojects_onto_its_pixel(seed):
 
 def test_relief_lifts_the_surface_by_its_height():
     scene = view(head_model().neutral, yaw=20.0)
-    maps = scene.maps()
     y, x = np.mgrid[0:512, 0:512]
     height = (0.4 * np.sin(x / 15) * np.cos(y / 19)).astype(np.float32)
-    raised = type(maps)(maps.region, maps.coordinate, maps.depth, maps.sigma, height)
-    face = assemble(scene, raised, detail=True)
+    whole = scene.with_relief(scene.maps())
+    face = assemble(scene, replace(whole, detail=whole.detail + height), detail=True)
     points, row, column = chosen_vertices(face)
-    at = np.rint(face.mesh.uv[np.random.default_rng(0).permutation(len(face.mesh.uv))[:SOME]] * 512).astype(
-        int
-    )
-    wanted = height[at[:, 1], at[:, 0]]
-    calm = gentle(scene)[row, column]
-    error = np.abs(distances(scene, points) - wanted)[calm]
-    assert np.median(error) < 0.02
-    assert np.quantile(error, 0.99) < 0.1
+    wanted = height.reshape(256, 2, 256, 2).mean((1, 3))[row, column]
+    error = np.abs(distances(scene, points) - wanted)[~scene.jumps()[row, column]]
+    assert np.median(error) < 0.03
+    assert (
+        np.quantile(error, 0.95) < 0.1
+    )  # where coarse and true normal differ, the height is along the coarse one
 
 
 def test_a_region_too_small_is_no_face():
