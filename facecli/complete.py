@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int32, UInt8
+from jaxtyping import Bool, Float, Float32, Int, Int32, UInt8
 
 from facecli.errors import WeightsError
 from facecli.mesh import Group, Mesh, vertex_normals
@@ -124,6 +124,11 @@ class FaceModel:
         """The modes with the grid first."""
         coarse = self.modes.shape[1]
         return np.ascontiguousarray(np.moveaxis(self.modes, 0, 2)).reshape(coarse, coarse, -1)
+
+    @cached_property
+    def by_size(self) -> Int[np.ndarray, " k"]:
+        """The numbers of the modes, those that move the face the most first."""
+        return np.argsort(-np.square(self.modes).sum(axis=(1, 2, 3)), kind="stable")
 
     def modes_at(self, coordinate: Float[np.ndarray, "n 3"]) -> Float32[np.ndarray, "n 3 k"]:
         """How the modes move places of the template (mm): mm per standard deviation."""

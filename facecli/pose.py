@@ -42,7 +42,7 @@ def fit_person(
     template, height, ray, trust = template[usable], height[usable], ray[usable], trust[usable]
     if len(template) < MODES:
         return pose, distance
-    modes = model.modes_at(template)[..., :MODES].astype(np.float64)
+    modes = model.modes_at(template)[..., model.by_size[:MODES]].astype(np.float64)
     rotation, translation, shape = pose.rotation, pose.translation, np.zeros(modes.shape[2])
     jacobian = np.zeros((len(template), 3, 7 + modes.shape[2]))
     jacobian[:, :, 7:] = modes
