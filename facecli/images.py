@@ -7,6 +7,7 @@ all eight orientations, ICC profiles, transparency (over white), 16-bit and floa
 
 import ctypes
 import io
+import logging
 import math
 import warnings
 from collections.abc import Callable, Iterator
@@ -47,6 +48,8 @@ _HARMLESS_PIXELS = 1 << 25
 _PIXELS_PER_BYTE = 250
 _MAX_SCANNED = 1 << 31  # pixels times scans of a JPEG
 _STRIP_PIXELS = 1 << 22
+
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # without any, its complaints land on stderr
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,6 +22,7 @@ def judged(*arguments: str) -> list[dict[str, Any]]:
     assert done.returncode == 0, (
         f"{lines[-1]!r} ended the process with {done.returncode}: {done.stderr[-2000:]}"
     )
+    assert done.stderr == "", "decoders are to be silent"
     return [{"name": name} | facts for name, facts in zip(lines[::2], lines[1::2], strict=True)]
 
 
