@@ -23,6 +23,8 @@ TURNS = 8  # readings of one face, 45 degrees apart
 READING = 160  # pixels of such a reading
 SURROUND = 2.0  # its side in the photo / the longer side of the proposed box
 UPRIGHT = np.radians(40)  # a reading that leans more in its own crop is better read from the next one
+DARK = 60  # median of a photo that is looked at once more, brightened, if no face was found in it
+CLAHE_LIMIT = 8.0  # how much local contrast may grow
 FACES_AT_ONCE = 16  # readings of so many faces go through the network together
 
 
@@ -82,7 +84,11 @@ class Detector:
             return []
         photo, *views = _pyramid(pixels)
         # Heads on their side or upside down may not be proposed at all: without a face, turn the photo.
-        for quarters in ((0,), (1, 2, 3)):
+        attempts = [(photo, views, (0,)), (photo, views, (1, 2, 3))]
+        if np.median(views[-1].pixels) < DARK:
+            photo, *views = _pyramid(_brightened(pixels))
+            attempts.append((photo, views, (0,)))
+        for photo, views, quarters in attempts:
             proposals = self._propose(views, quarters, min(PROPOSAL, threshold))
             if faces := self._read([photo, *views], proposals, threshold):
                 return faces
@@ -190,6 +196,15 @@ def _pyramid(pixels: UInt8[np.ndarray, "h w 3"]) -> list[_View]:
         if shrinks:
             source = views[-1].pixels
     return views
+
+
+def _brightened(pixels: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
+    """What is in the shadows, brought out: local contrast of the luminance made even (CLAHE, Zuiderveld 1994)."""
+    import cv2
+
+    luminance, *colour = cv2.split(cv2.cvtColor(pixels, cv2.COLOR_RGB2YCrCb))
+    even = cv2.createCLAHE(CLAHE_LIMIT, (8, 8)).apply(luminance)
+    return np.asarray(cv2.cvtColor(cv2.merge([even, *colour]), cv2.COLOR_YCrCb2RGB), np.uint8)
 
 
 def _turn_back(

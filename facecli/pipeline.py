@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Float32, UInt8
 from facecli.blendshapes import Expression, express, load_blendshapes
 from facecli.camera import Camera, Pose, camera_for, fit_pose
 from facecli.complete import complete, load_face_model, to_mesh
-from facecli.crop import CROP, Crop, crop_from_detection, crop_from_square
+from facecli.crop import CROP, Crop, crop_from_detection, crop_from_square, exposed
 from facecli.detect import Detection, Detector
 from facecli.geometry import (
     displace,
@@ -42,6 +42,8 @@ FAR_CENTRE, FAR_SIZE, FAR_ROLL = (
 )  # unless it is so far off that the maps must be wrong
 SMALLEST_REGION = 400  # pixels of the 256 px crop: less is no face to make a mesh of
 LARGEST_TEXTURE = 1024
+DISAGREEMENT = 0.35  # detector and network apart by more than this share of the face's size: there is no face
+SAME_FACE = 0.3  # landmarks closer than this share of the face's size: two detections of one face
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,17 +124,16 @@ class Reconstructor:
         clock.mark("network")
         looks = self._reframe(image, camera, looks)
         clock.mark("reframe")
-        faces = []
-        for detection, look in zip(detections, looks, strict=True):
-            face = self._assemble(image, camera, detection, look, clock.shared(len(detections)))
-            if face is not None:
-                faces.append(face)
-        return faces
+        found = [
+            self._assemble(image, camera, detection, look, clock.shared(len(detections)))
+            for detection, look in zip(detections, looks, strict=True)
+        ]
+        return _credible([face for face in found if face is not None])
 
     def _look(self, image: Image, camera: Camera, crops: list[Crop]) -> list[_Look]:
         if not crops:
             return []
-        maps = self.network.run(np.stack([crop.warp(image.pixels, INPUT) for crop in crops]))
+        maps = self.network.run(np.stack([exposed(crop.warp(image.pixels, INPUT)) for crop in crops]))
         return [_look_at(camera, crop, seen) for crop, seen in zip(crops, maps, strict=True)]
 
     def _reframe(self, image: Image, camera: Camera, looks: list[_Look]) -> list[_Look]:
@@ -207,6 +208,29 @@ class Reconstructor:
             self.detail_scale,
             expression,
         )
+
+
+def _credible(faces: list[Face]) -> list[Face]:
+    """Without those where detector and network, two witnesses, do not mean the same face, and without doubles.
+
+    Of two readings of one face the one stays on which both agree better.
+    """
+    kept: list[Face] = []
+    for face in sorted(faces, key=_disagreement):
+        apart = [np.linalg.norm(face.landmarks - other.landmarks, axis=1).mean() for other in kept]
+        if (
+            _disagreement(face) < DISAGREEMENT
+            and min(apart, default=np.inf) > SAME_FACE * face.detection.size
+        ):
+            kept.append(face)
+    return [face for face in faces if any(face is other for other in kept)]
+
+
+def _disagreement(face: Face) -> float:
+    """How far the detector's five points are from where the maps have them, over the face's size."""
+    eyes = face.landmarks[36:42].mean(0), face.landmarks[42:48].mean(0)
+    ours = np.stack([*eyes, *face.landmarks[[30, 48, 54]]])
+    return float(np.linalg.norm(ours - face.detection.landmarks, axis=1).mean() / face.detection.size)
 
 
 class _Clock:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from facecli.crop import CROP, Crop, crop_from_detection, crop_from_square
+from facecli.crop import BRIGHT, CROP, Crop, crop_from_detection, crop_from_square, exposed
 from facecli.detect import Detection
 
 
@@ -163,3 +163,18 @@ def test_default_framing_is_upright_and_holds_the_whole_face(roll: float) -> Non
     assert eyes_and_mouth[0, 1] == pytest.approx(eyes_and_mouth[1, 1])
     chin_and_hairline = crop_from_detection(face(0.0)).to_crop(np.array([[300.0, 263.0], [300.0, 142.0]]))
     assert ((chin_and_hairline > 25) & (chin_and_hairline < 231)).all()
+
+
+def test_a_dark_crop_is_brought_to_light_and_keeps_its_colours() -> None:
+    rng = np.random.default_rng(0)
+    bright = rng.integers(60, 200, (64, 64, 3)).astype(np.uint8)
+    assert exposed(bright) is bright
+    dark = (bright * 0.1).astype(np.uint8)
+    lit = exposed(dark)
+    assert np.percentile(lit[16:-16, 16:-16], 90) == pytest.approx(BRIGHT, abs=2)
+    factor = lit.astype(float).sum() / dark.sum()
+    np.testing.assert_allclose(lit, dark * factor, atol=2)
+
+
+def test_a_black_crop_stays_black() -> None:
+    assert not exposed(np.zeros((64, 64, 3), np.uint8)).any()

@@ -258,3 +258,25 @@ def test_detecting_is_silent_and_leaves_the_photo_alone(
     detector.detect(portrait)
     assert capfd.readouterr() == ("", "")
     assert (portrait == before).all()
+
+
+# --- in the dark
+
+
+def in_the_dark(pixels: np.ndarray, gain: float) -> np.ndarray:
+    """Underexposed, with a sensor's noise."""
+    noise = np.random.default_rng(0).normal(0, 1.0, pixels.shape)
+    return np.clip((pixels / 255) ** 1.5 * 255 * gain + noise, 0, 255).astype(np.uint8)
+
+
+def test_a_face_in_the_dark_is_found_where_it_is(detector: Detector, portrait: np.ndarray) -> None:
+    by_day = detector.detect(portrait)[0]
+    dark = in_the_dark(portrait, 0.04)
+    assert np.median(dark) < 10
+    by_night = detector.detect(dark)[0]
+    assert distance(by_night, by_day.landmarks) < 0.12
+
+
+def test_a_dark_wall_has_no_face(detector: Detector, portrait: np.ndarray) -> None:
+    wall = cv2.resize(portrait[400:500, 0:100], (400, 400))
+    assert detector.detect(in_the_dark(wall, 0.1)) == []

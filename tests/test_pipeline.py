@@ -9,7 +9,7 @@ import pytest
 from facecli.crop import crop_from_square
 from facecli.errors import DeviceError
 from facecli.images import Image, read_image
-from facecli.pipeline import Face, Reconstructor, _difference, _is_absurd, _is_off, _texture_size
+from facecli.pipeline import Face, Reconstructor, _credible, _difference, _is_absurd, _is_off, _texture_size
 
 PHOTOS = Path(__file__).parent.parent / "examples" / "photos"
 # Eileen Collins: points read off the picture, six times enlarged, by eye; pixels.
@@ -184,3 +184,37 @@ def test_crops_are_taken_again_only_when_off_and_plausible() -> None:
     assert _difference(good, shifted)[0] == pytest.approx(30 * 2**0.5 / 200, rel=0.05)
     assert _is_off(good, crop_from_square(centre, 200.0, 0.4))
     assert _is_absurd(good, crop_from_square(centre, 600.0))
+
+
+def test_detections_that_do_not_mean_what_the_network_sees_are_dropped(astronaut: Face) -> None:
+    size = astronaut.detection.size
+    elsewhere = replace(
+        astronaut,
+        detection=replace(astronaut.detection, landmarks=astronaut.detection.landmarks + 0.5 * size),
+    )
+    assert _credible([elsewhere]) == []
+    assert _credible([]) == []
+
+
+def test_of_two_readings_of_one_face_the_better_stays(astronaut: Face) -> None:
+    size = astronaut.detection.size
+    worse = replace(
+        astronaut,
+        detection=replace(astronaut.detection, landmarks=astronaut.detection.landmarks + 0.1 * size),
+    )
+    neighbour = replace(
+        astronaut,
+        landmarks=astronaut.landmarks + 1.5 * size,
+        detection=replace(astronaut.detection, landmarks=astronaut.detection.landmarks + 1.5 * size),
+    )
+    kept = _credible([worse, neighbour, astronaut])
+    assert [id(face) for face in kept] == [id(neighbour), id(astronaut)]
+
+
+def test_a_photo_taken_in_the_dark_gives_the_same_face(reconstructor: Reconstructor, astronaut: Face) -> None:
+    by_day = photo("astronaut.jpg").pixels
+    noise = np.random.default_rng(0).normal(0, 1.0, by_day.shape)
+    dark = np.clip(by_day * 0.05 + noise, 0, 255).astype(np.uint8)
+    (face,) = reconstructor.reconstruct(dark)
+    apart = np.linalg.norm(face.landmarks - astronaut.landmarks, axis=1).mean()
+    assert apart < 0.05 * astronaut.detection.size
