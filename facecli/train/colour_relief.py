@@ -125,10 +125,13 @@ def lip_texels(studio: Studio) -> Float[np.ndarray, "t t"]:
 
 
 def seen_relief(shot: Shot, trial: Trial) -> Float[np.ndarray, "h w"] | None:
-    """The relief of the face that is meant, at the photo's pixels."""
+    """The relief of the face that is meant, at the photo's pixels, mm about its mean."""
     face = meant(shot, trial.faces("colour is not relief", shot.image))
     height, width = shot.pixels.shape[:2]
-    return None if face is None else relief_of(face, width, height)
+    if face is None:
+        return None
+    relief = relief_of(face, width, height)
+    return relief - np.nanmean(relief) if np.isfinite(relief).any() else relief
 
 
 def painted(plain: Shot, shot: Shot) -> Bool[np.ndarray, "h w"]:

@@ -12,12 +12,13 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from facecli.camera import FULL_FRAME_DIAGONAL_MM
 from facecli.images import Image
 from facecli.pipeline import Face
 from facecli.train.scan import OUTER_EYES, similarity
 from facecli.train.studio import Scene, Shot, Studio
 from facecli.train.trial import Trial, angles, largest, relief_of, view_of_face
-from facecli.train.verdict import Verdict, judge
+from facecli.train.verdict import Verdict, judge, strength
 
 YAWS = (0, 15, 30, 45, 60, 75, 90)
 WIDTHS = (40, 60, 80, 120, 160, 240, 400, 700, 1000)
@@ -157,7 +158,10 @@ def real(photos: Sequence[Image], trial: Trial) -> list[Series]:
             verdicts = []
             for photo, face in known:
                 pixels, matrix = way(photo, face, float(step))
-                found = trial.faces(f"{name} {step}", Image(pixels))
+                # The same lens: what the photo's size makes of a missing focal length is not the question here.
+                focal = face.camera.focal * float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
+                film = focal * FULL_FRAME_DIAGONAL_MM / float(np.hypot(*pixels.shape[:2]))
+                found = trial.faces(f"{name} {step}", Image(pixels, focal_35mm=film))
                 verdict = drift(photo, face, found, matrix)
                 if verdict is not None:
                     verdicts.append(verdict)
@@ -197,14 +201,13 @@ def drift(photo: Image, face: Face, found: list[Face], matrix: Float[np.ndarray,
     flip = np.array([[1.0, -1.0], [-1.0, 1.0]])  # the image's y points down, the normals' up
     normals[..., :2] = normals[..., :2] @ (turn * flip)
     both = seen.seen & shown
-    relief = relief_of(other, wide, high)
     return Verdict(
         100 * off[best],
         shape,
         float(angles(normals[both].astype(np.float64), seen.normals[both]).mean())
         if both.any()
         else float("nan"),
-        float(np.sqrt(np.nanmean(relief**2))) if np.isfinite(relief).any() else 0.0,
+        strength(relief_of(other, wide, high)),
     )
 
 

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from facecli.camera import Camera, Pose, rotation_from_angles
+from facecli.camera import FULL_FRAME_DIAGONAL_MM, Camera, Pose, rotation_from_angles
 from facecli.images import Image
 from facecli.train.lift import TEXTURE
 from facecli.train.light import Light, random_light
@@ -27,7 +27,7 @@ ROOM = 2.5
 DONORS_LOOKED_AT = 48
 """Portraits whose skin is compared before a dark or a light one is taken."""
 ALIKE = 6
-FULL_FRAME_DIAGONAL = 43.267
+OUT_OF_FOCUS = 14
 WORLD = np.array([1.0, -1.0, -1.0], np.float32)
 
 Paint = Callable[[UInt8[np.ndarray, "t t 3"]], UInt8[np.ndarray, "t t 3"]]
@@ -75,7 +75,7 @@ class Shot:
     @property
     def focal_35mm(self) -> float:
         """As EXIF tells it."""
-        return self.camera.focal * FULL_FRAME_DIAGONAL / float(np.hypot(*self.pixels.shape[:2]))
+        return self.camera.focal * FULL_FRAME_DIAGONAL_MM / float(np.hypot(*self.pixels.shape[:2]))
 
     @property
     def image(self) -> Image:
@@ -154,7 +154,8 @@ class Studio(Synthesizer):
             scene.tone is not None
         ):  # dark skin is dark in a photo: half way to the exposure that would hide it
             image *= np.float32(0.7 + 0.5 * scene.tone)
-        behind = background(rng, self.pool.crops, side)
+        # Far out of focus: a second face behind the first would be found instead of it.
+        behind = cv2.GaussianBlur(background(rng, self.pool.crops, side), (0, 0), side / OUT_OF_FOCUS)
         cover = cv2.GaussianBlur(drawn.astype(np.float32), (0, 0), 0.7)[..., None] * drawn[..., None]
         image = image * cover + behind * (1 - cover)
         if not scene.flat and rng.random() < 0.5:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 
 from facecli.mesh import Mesh
 from facecli.pipeline import Face
@@ -19,7 +20,7 @@ FEWEST = 200
 class Verdict:
     """One face: landmarks in per cent of the outer eye distance (in 3D, so that profiles count alike); shape in mm,
     the mean distance of the visible points to the true ones of the same pixels after the best similarity; normals in
-    degrees; the root mean square of the relief, mm."""
+    degrees; the strength of the relief, mm."""
 
     landmarks: float
     shape: float
@@ -35,13 +36,18 @@ def judge(shot: Shot, faces: list[Face]) -> Verdict | None:
     height, width = shot.pixels.shape[:2]
     seen = view_of_face(face, width, height)
     both = seen.seen & shot.face
-    relief = relief_of(face, width, height)
     return Verdict(
         100 * float(np.linalg.norm(face.landmarks - shot.landmarks, axis=1).mean()) / shot.eyes,
         shape_error(shot, face, face.mesh),
         float(angles(seen.normals[both], shot.normals[both]).mean()) if both.any() else float("nan"),
-        float(np.sqrt(np.nanmean(relief**2))) if np.isfinite(relief).any() else 0.0,
+        strength(relief_of(face, width, height)),
     )
+
+
+def strength(relief: Float[np.ndarray, "h w"]) -> float:
+    """Root mean square of a relief, mm, about its mean: the same everywhere, it would not be seen. Nothing where it is
+    not a number."""
+    return float(np.nanstd(relief)) if np.isfinite(relief).any() else 0.0
 
 
 def meant(shot: Shot, faces: list[Face]) -> Face | None:
