@@ -103,6 +103,12 @@ class View:
             detail=np.zeros((512, 512), np.float32),
         )
 
+    def look(self, maps=None):
+        """What the pipeline has after the network; maps as `maps` makes them, or others."""
+        from facecli.pipeline import _look_at
+
+        return _look_at(self.camera, self.crop, self.maps() if maps is None else maps)
+
     @property
     def distance(self):
         """From the camera to the head centre along the line of sight through the crop, mm."""

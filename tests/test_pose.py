@@ -93,12 +93,12 @@ def test_fewer_points_than_modes_say_nothing():
 
 @needs_assets
 def test_random_heads_of_the_training_data_are_posed_better_than_by_the_template():
-    from facecli.pipeline import _coarse_mask, _look_at, _points
+    from facecli.pipeline import _coarse_mask, _points
 
     errors = []
     for seed in range(8):
         scene = view(random_head(100 + seed), yaw=-40.0 + 12 * seed, pitch=6.0, distance=400.0 + 100 * seed)
-        look = _look_at(scene.camera, scene.crop, scene.maps())
+        look = scene.look()
         points = _points(scene.camera, scene.crop, look.maps, _coarse_mask(look.region))
         both = look.place, fit_person(model(), *look.place, *points)
         errors.append(

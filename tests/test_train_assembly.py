@@ -33,7 +33,7 @@ TOLERANCE = 0.1
 
 def assemble(scene, maps=None, detail=False):
     maps = scene.maps() if maps is None else maps
-    look = pipeline._look_at(scene.camera, scene.crop, maps)
+    look = scene.look(maps)
     face = reconstructor(detail)._assemble(PHOTO, scene.camera, ANYWHERE, look, {})
     assert face is not None
     return face
@@ -158,7 +158,7 @@ def test_landmarks_of_a_random_head_at_a_known_place(seed, monkeypatch):
 @pytest.mark.parametrize("seed", range(3))
 def test_a_random_head_comes_back_up_to_its_distance(seed):
     scene = view(random_head(seed), yaw=15.0 - 20 * seed, pitch=4.0)
-    look = pipeline._look_at(scene.camera, scene.crop, scene.maps())
+    look = scene.look()
     face = assemble(scene, scene.with_relief(look.maps), detail=True)
     points = pipeline._points(scene.camera, scene.crop, look.maps, pipeline._coarse_mask(look.region))
     pose, distance = pipeline.fit_person(reconstructor().model, *look.place, *points)
@@ -200,6 +200,6 @@ def test_a_region_too_small_is_no_face():
     speck = np.zeros((256, 256), np.float32)
     speck[100:110, 100:110] = 1
     nothing = type(maps)(speck, maps.coordinate, maps.depth, maps.sigma, maps.detail)
-    look = pipeline._look_at(scene.camera, scene.crop, nothing)
+    look = scene.look(nothing)
     assert look.place is None
     assert reconstructor()._assemble(PHOTO, scene.camera, ANYWHERE, look, {}) is None

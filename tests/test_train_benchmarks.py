@@ -144,8 +144,7 @@ def test_a_perfect_reconstruction_scores_perfectly():
         Image(np.zeros((900, 1200, 3), np.uint8)),
         scene.camera,
         Detection(np.zeros(4), np.zeros((5, 2)), 1.0, 0.0, 9.0),
-        scene.crop,
-        scene.maps(),
+        scene.look(),
         {},
     )
     camera = {
@@ -258,8 +257,7 @@ def test_relief_is_told_at_the_pixels_of_the_photo():
         Image(np.zeros((900, 1200, 3), np.uint8)),
         scene.camera,
         Detection(np.zeros(4), np.zeros((5, 2)), 1.0, 0.0, 9.0),
-        scene.crop,
-        replace(maps, detail=slope),
+        scene.look(replace(maps, detail=slope)),
         {},
     )
     relief = relief_of(face, 1200, 900)

@@ -40,9 +40,9 @@ def errors(place, seed, yaw):
     vertices = random_head(seed)
     shot = view(vertices, yaw=yaw)
     made = reconstructor()
-    made.model = model
+    made.model, made.whole = model, True
     photo = Image(np.full((900, 1200, 3), 128, np.uint8))
-    face = made._assemble(photo, shot.camera, NO_DETECTION, shot.crop, shot.maps(), {})
+    face = made._assemble(photo, shot.camera, NO_DETECTION, shot.look(), {})
     cells = model.cells.astype(np.float64)
     ours = face.pose.to_camera(face.complete.vertices.astype(np.float64) * 1000)
     truth = shot.pose.to_camera(sample(on_grid(place, vertices), cells))

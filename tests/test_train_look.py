@@ -52,8 +52,7 @@ def test_a_contact_sheet_has_a_row_of_three_for_each_face():
         photo,
         scene.camera,
         Detection(np.zeros(4), np.zeros((5, 2)), 1.0, 0.0, 9.0),
-        scene.crop,
-        scene.maps(),
+        scene.look(),
         {},
     )
     answers = iter([[face, face], []])
