@@ -9,6 +9,7 @@ would write, so that `facecli assemble` only has to put them where they belong; 
 what a million photos do to a file system. Needs the extra `ray`; pyarrow alone reads the rows again.
 """
 
+import os
 import posixpath
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -82,6 +83,8 @@ class FaceBatch:
     ) -> None:
         self.settings, self.root, self.timeout = settings, root, timeout
         self.weights = load_weights().manifest.identity
+        # Workers inherit it: they import NumPy with this module, before start_worker could tell its BLAS.
+        os.environ["OPENBLAS_NUM_THREADS"] = "1"
         make = partial(_start_photos, settings, threads, start)
         self._crew: Crew[Photo, tuple[Outcome, dict[str, bytes]]] = Crew(make, workers, timeout, memory)
 
