@@ -75,7 +75,7 @@ class Manifest:
             "settings": self.settings,
             "weights": self.weights,
             "version": __version__,
-            "finished": round(time.time(), 3),
+            "finished": round(time.time(), 6),
         }
         line = json.dumps(row).encode("ascii") + b"\n"
         try:
