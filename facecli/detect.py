@@ -84,15 +84,20 @@ class Detector:
             return []
         photo, *views = _pyramid(pixels)
         # Heads on their side or upside down may not be proposed at all: without a face, turn the photo.
-        attempts = [(photo, views, (0,)), (photo, views, (1, 2, 3))]
-        if np.median(views[-1].pixels) < DARK:
-            photo, *views = _pyramid(_brightened(pixels))
-            attempts.append((photo, views, (0,)))
-        for photo, views, quarters in attempts:
-            proposals = self._propose(views, quarters, min(PROPOSAL, threshold))
-            if faces := self._read([photo, *views], proposals, threshold):
+        for quarters in ((0,), (1, 2, 3)):
+            if faces := self._find(photo, views, quarters, threshold):
                 return faces
-        return []
+        if np.median(views[-1].pixels) >= DARK:
+            return []
+        photo, *views = _pyramid(_brightened(pixels))
+        return self._find(photo, views, (0,), threshold)
+
+    def _find(
+        self, photo: _View, views: list[_View], quarters: tuple[int, ...], threshold: float
+    ) -> list[Detection]:
+        """The faces proposed in views turned by quarters of a turn, read from the photo itself or a view."""
+        proposals = self._propose(views, quarters, min(PROPOSAL, threshold))
+        return self._read([photo, *views], proposals, threshold)
 
     def _propose(
         self, views: list[_View], quarters: tuple[int, ...], threshold: float

@@ -215,15 +215,14 @@ def _credible(faces: list[Face]) -> list[Face]:
 
     Of two readings of one face the one stays on which both agree better.
     """
-    kept: list[Face] = []
-    for face in sorted(faces, key=_disagreement):
-        apart = [np.linalg.norm(face.landmarks - other.landmarks, axis=1).mean() for other in kept]
-        if (
-            _disagreement(face) < DISAGREEMENT
-            and min(apart, default=np.inf) > SAME_FACE * face.detection.size
-        ):
-            kept.append(face)
-    return [face for face in faces if any(face is other for other in kept)]
+    doubt = [_disagreement(face) for face in faces]
+    kept: list[int] = []
+    for i in sorted(range(len(faces)), key=lambda i: doubt[i]):
+        face = faces[i]
+        apart = [np.linalg.norm(face.landmarks - faces[k].landmarks, axis=1).mean() for k in kept]
+        if doubt[i] < DISAGREEMENT and min(apart, default=np.inf) > SAME_FACE * face.detection.size:
+            kept.append(i)
+    return [faces[i] for i in sorted(kept)]
 
 
 def _disagreement(face: Face) -> float:

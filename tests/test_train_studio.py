@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from heads import head_model, needs_assets
-from test_train_synth import people
+from test_train_synth import stage
 
 from facecli.camera import Pose, rotation_from_angles
 from facecli.crop import crop_from_square
@@ -18,9 +18,7 @@ from facecli.pipeline import Face, Reconstructor
 from facecli.train import colour_relief, generality, perspective, synthetic
 from facecli.train.colour_relief import ColourRelief
 from facecli.train.generality import Series, drift, resized, rotated, turned_photo
-from facecli.train.hair import Hair
 from facecli.train.lift import TEXTURE
-from facecli.train.light import HEIGHT, WIDTH, Light
 from facecli.train.perspective import DISTANCES, Perspective
 from facecli.train.raster import vertex_normals
 from facecli.train.studio import Scene, Studio
@@ -38,20 +36,7 @@ STEPS = np.tile(np.float32([0.5, 0.0]).repeat(16), (512, 16))
 
 @lru_cache(maxsize=1)
 def studio():
-    grey = np.zeros((9, 3), np.float32)
-    grey[0] = 3.0
-    lamp = np.array([0.3, 0.5, 0.8], np.float32)
-    light = Light(
-        grey, np.ones((HEIGHT, WIDTH, 3), np.float32), lamp / np.linalg.norm(lamp), np.ones(3, np.float32)
-    )
-    corners = np.array([[-40.0, 110, -60], [40, 110, -60], [0, 60, -90]], np.float32)
-    strand = Hair(
-        corners,
-        np.array([[0, 1, 2]], np.int32),
-        np.zeros((1, 3, 2), np.float32),
-        np.full((4, 4, 4), 200, np.uint8),
-    )
-    return Studio(head_model(), people(12), [light], [strand])
+    return stage(Studio, 12)
 
 
 SCENE = Scene(3, yaw=20.0, pitch=-5.0, roll=10.0, width=120.0, flat=True)

@@ -43,8 +43,8 @@ def people(count=3):
     )
 
 
-@lru_cache(maxsize=1)
-def synthesizer():
+def stage(kind, count=3):
+    """A Synthesizer, or a kind of it, with people, one light and one strand of hair."""
     grey = np.zeros((9, 3), np.float32)
     grey[0] = 3.0
     lamp = np.array([0.3, 0.5, 0.8], np.float32)
@@ -58,7 +58,12 @@ def synthesizer():
         np.zeros((1, 3, 2), np.float32),
         np.full((4, 4, 4), 200, np.uint8),
     )
-    return Synthesizer(head_model(), people(), [light], [strand])
+    return kind(head_model(), people(count), [light], [strand])
+
+
+@lru_cache(maxsize=1)
+def synthesizer():
+    return stage(Synthesizer)
 
 
 class Recorded(synth.Projection):
