@@ -15,8 +15,8 @@ from facecli.train.props import Projection, background, glasses
 from facecli.train.raster import interpolate, rasterize, vertex_normals
 from facecli.train.relief import moles_and_freckles, random_relief
 from facecli.train.scan import OUTER_EYES
-from facecli.train.shade import bump, shade, visible_from
-from facecli.train.synth import Synthesizer
+from facecli.train.shade import bump
+from facecli.train.synth import WORLD, Synthesizer
 
 FAR_SEED = 1_000_003
 """People of the training have other seeds than [FAR_SEED, n]."""
@@ -28,7 +28,6 @@ DONORS_LOOKED_AT = 48
 """Portraits whose skin is compared before a dark or a light one is taken."""
 ALIKE = 6
 OUT_OF_FOCUS = 14
-WORLD = np.array([1.0, -1.0, -1.0], np.float32)
 
 Paint = Callable[[UInt8[np.ndarray, "t t 3"]], UInt8[np.ndarray, "t t 3"]]
 
@@ -123,31 +122,11 @@ class Studio(Synthesizer):
         colour, gloss, painted_hair = self._colours(rng, albedo, texel, coordinate, part)
         region = drawn & (maps[..., 9] > 0.5) & ~painted_hair
 
-        inside = np.nonzero(drawn)
-        points = position[inside]
-        lamp_seen = np.ones(drawn.shape, np.float32)
-        lamp_seen[inside] = visible_from(
-            (placed * WORLD).astype(np.float64),
-            model.faces,
-            light.lamp.astype(np.float64),
-            (points * WORLD).astype(np.float64),
-            3.0,
-        )
-        lamp_seen = np.asarray(cv2.GaussianBlur(lamp_seen, (0, 0), scene.width / 150), np.float32)
+        lamp_seen = self._shadow(placed, position, drawn, light, scene.width / 150)
         if scene.banded:
             lamp_seen *= _bands(coordinate)
-        view = -points * WORLD
-        view /= np.linalg.norm(view, axis=1, keepdims=True)
-        radiance = np.zeros((side, side, 3), np.float32)
-        radiance[inside] = shade(
-            colour[inside],
-            normal[inside] * WORLD,
-            view,
-            self._occlusion(maps[..., 10], coordinate, part)[inside],
-            lamp_seen[inside],
-            gloss[inside],
-            light,
-        )
+        occlusion = self._occlusion(maps[..., 10], coordinate, part)
+        radiance = self._radiance(position, drawn, normal, colour, occlusion, lamp_seen, gloss, light)
         level = float(np.median(radiance[region].mean(-1))) if region.any() else 0.3
         image = np.clip(radiance * np.float32(0.28 / max(level, 1e-3)), 0, 1) ** np.float32(1 / 2.2) * 255
         if (

@@ -36,6 +36,8 @@ from facecli.train.shade import ambient_occlusion, bump, shade, visible_from
 EYE_CENTRES = np.array([[31.0, -0.65, 43.4], [-31.0, -0.65, 43.4]], np.float32)
 IRIS_ANGLE, PUPIL_ANGLE = 0.41, 0.17
 """Angles from the optical axis, seen from the eyeball's centre, radians."""
+WORLD = np.array([1.0, -1.0, -1.0], np.float32)
+"""Camera frame to the lights' frame: y up, z towards the camera."""
 WELL_SEEN = 0.22
 """Portraits that show less of the skin's UV tile than this lend no albedo."""
 
@@ -96,31 +98,10 @@ class Synthesizer:
         region &= ~hair_paint
 
         light = random_light(rng, self.lights)
-        world = np.array([1, -1, -1], np.float32)
-        inside = np.nonzero(drawn)
-        points = position[inside]
-        seen = visible_from(
-            (camera * world).astype(np.float64),
-            model.faces,
-            light.lamp.astype(np.float64),
-            points * world,
-            3.0,
-        )
-        shadow = np.ones((size, size), np.float32)
-        shadow[inside] = seen
-        shadow = np.asarray(cv2.GaussianBlur(shadow, (0, 0), rng.uniform(1.0, 4.0) * size / FULL), np.float32)
-        view = -points * world
-        view /= np.linalg.norm(view, axis=1, keepdims=True)
-        radiance = np.zeros((size, size, 3), np.float32)
-        radiance[inside] = shade(
-            colour[inside],
-            normal[inside] * world,
-            view,
-            self._occlusion(maps[..., 10], coordinate, part)[inside],
-            shadow[inside],
-            gloss[inside] * np.float32(rng.uniform(0.2, 2.2)),
-            light,
-        )
+        shadow = self._shadow(camera, position, drawn, light, rng.uniform(1.0, 4.0) * size / FULL)
+        occlusion = self._occlusion(maps[..., 10], coordinate, part)
+        shine = gloss * np.float32(rng.uniform(0.2, 2.2))
+        radiance = self._radiance(position, drawn, normal, colour, occlusion, shadow, shine, light)
         level = np.median(radiance[region].mean(-1)) if region.any() else 0.3
         exposure = np.float32(rng.uniform(0.12, 0.5) / max(float(level), 1e-3))
         image = np.clip(radiance * exposure, 0, 1) ** np.float32(1 / 2.2) * 255
@@ -177,6 +158,56 @@ class Synthesizer:
         eyes = np.exp(-(((np.abs(x) - 31) / 17) ** 2) - ((y + 1) / 8) ** 2)
         front = np.clip((z + 5) / 25, 0, 1) * np.clip((y + 125) / 15, 0, 1)
         return (height * (part == FACE) * (1 - 0.7 * lips) * (1 - 0.8 * eyes) * front).astype(np.float32)
+
+    def _shadow(
+        self,
+        placed: Float[np.ndarray, "v 3"],
+        position: Float[np.ndarray, "s s 3"],
+        drawn: Bool[np.ndarray, "s s"],
+        light: Light,
+        softness: float,
+    ) -> Float[np.ndarray, "s s"]:
+        """Share of the lamp that each pixel sees; the shadow's edge blurred by `softness` pixels.
+
+        placed: vertices, position: what each pixel shows; camera frame, mm.
+        """
+        inside = np.nonzero(drawn)
+        seen = np.ones(drawn.shape, np.float32)
+        seen[inside] = visible_from(
+            (placed * WORLD).astype(np.float64),
+            self.model.faces,
+            light.lamp.astype(np.float64),
+            position[inside] * WORLD,
+            3.0,
+        )
+        return np.asarray(cv2.GaussianBlur(seen, (0, 0), softness), np.float32)
+
+    def _radiance(
+        self,
+        position: Float[np.ndarray, "s s 3"],
+        drawn: Bool[np.ndarray, "s s"],
+        normal: Float[np.ndarray, "s s 3"],
+        colour: Float[np.ndarray, "s s 3"],
+        occlusion: Float[np.ndarray, "s s"],
+        lamp_seen: Float[np.ndarray, "s s"],
+        gloss: Float[np.ndarray, "s s"],
+        light: Light,
+    ) -> Float[np.ndarray, "s s 3"]:
+        """Linear light from each drawn pixel; position and normal in the camera frame."""
+        inside = np.nonzero(drawn)
+        view = -position[inside] * WORLD
+        view /= np.linalg.norm(view, axis=1, keepdims=True)
+        radiance = np.zeros((*drawn.shape, 3), np.float32)
+        radiance[inside] = shade(
+            colour[inside],
+            normal[inside] * WORLD,
+            view,
+            occlusion[inside],
+            lamp_seen[inside],
+            gloss[inside],
+            light,
+        )
+        return radiance
 
     def _occlusion(
         self, occlusion: Float[np.ndarray, "s s"], coordinate: Float[np.ndarray, "s s 3"], part: np.ndarray
