@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from facecli.mesh import Mesh
     from facecli.pipeline import Face, Reconstructor
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0"
 
 __all__ = ["Face", "FaceError", "Image", "Mesh", "Reconstructor", "__version__", "read_image"]
 
