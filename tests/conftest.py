@@ -1,14 +1,20 @@
-"""Pictures made in memory: what a camera or a hostile neighbour might have written."""
+"""What many tests share: pictures made in memory, an album of them, the face model of the weights."""
 
 import io
 import os
 from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from PIL import Image as pillow
 
 import facecli
+
+if TYPE_CHECKING:  # heavy: only the tests that ask for them wait
+    from facecli.blendshapes import Blendshapes
+    from facecli.complete import FaceModel
 
 
 def picture_bytes(format: str = "JPEG", size: tuple[int, int] = (64, 48), **options: object) -> bytes:
@@ -37,3 +43,31 @@ def make_picture() -> Callable[..., bytes]:
 @pytest.fixture
 def jpeg() -> bytes:
     return picture_bytes()
+
+
+@pytest.fixture
+def album(tmp_path: Path, make_picture: Callable[..., bytes]) -> Path:
+    """one.jpg: a face; none.png: no face; text.jpg: no picture; two/pair.jpg: two faces."""
+    album = tmp_path / "album"
+    (album / "two").mkdir(parents=True)
+    (album / "one.jpg").write_bytes(make_picture("JPEG", (60, 41)))
+    (album / "none.png").write_bytes(make_picture("PNG", (60, 40)))
+    (album / "text.jpg").write_text("not a picture")
+    (album / "two/pair.jpg").write_bytes(make_picture("JPEG", (60, 42)))
+    return album
+
+
+@pytest.fixture(scope="session")
+def model() -> "FaceModel":
+    from facecli.complete import load_face_model
+    from facecli.weights import load_weights
+
+    return load_face_model(load_weights())
+
+
+@pytest.fixture(scope="session")
+def shapes(model: "FaceModel") -> "Blendshapes":
+    from facecli.blendshapes import load_blendshapes
+    from facecli.weights import load_weights
+
+    return load_blendshapes(load_weights(), model)

@@ -1,4 +1,4 @@
-"""The whole `facecli` command with a stand-in for the network: run as a program by test_cli and test_kill.
+"""The whole `facecli` command with a stand-in for the network: run as a program by test_cli, test_runs and test_kill.
 
 A photo has as many faces as it is rows higher than 40. Its width says what befalls its worker, see StandIn.
 """

@@ -10,21 +10,11 @@ from safetensors.numpy import load, save
 
 from facecli import blendshapes as module
 from facecli.blendshapes import SHAPES, Blendshapes, Visible, explain, load_blendshapes, to_arkit
-from facecli.complete import FaceModel, enlarge, load_face_model, sample
+from facecli.complete import FaceModel, enlarge, sample
 from facecli.errors import WeightsError
 from facecli.weights import Manifest, Weights, WeightsFile, load_weights
 
 SMILE = {"mouthSmile_L": 0.7, "mouthSmile_R": 0.7, "cheekSquint_L": 0.4, "cheekSquint_R": 0.4}
-
-
-@pytest.fixture(scope="module")
-def model() -> FaceModel:
-    return load_face_model(load_weights())
-
-
-@pytest.fixture(scope="module")
-def shapes(model: FaceModel) -> Blendshapes:
-    return load_blendshapes(load_weights(), model)
 
 
 def weights_of(**named: float) -> np.ndarray:

@@ -6,21 +6,11 @@ import numpy as np
 import pytest
 from heads import SHARED, head_model, needs_assets, needs_evaluation
 
-from facecli.blendshapes import Blendshapes, Visible, load_blendshapes
-from facecli.complete import FaceModel, Surface, load_face_model, sample
+from facecli.blendshapes import Blendshapes, Visible
+from facecli.complete import FaceModel, Surface, sample
 from facecli.fuse import fuse, fuse_shapes, fuse_textures
 from facecli.texture import SIZE, Skin
 from facecli.weights import load_weights
-
-
-@pytest.fixture(scope="module")
-def model() -> FaceModel:
-    return load_face_model(load_weights())
-
-
-@pytest.fixture(scope="module")
-def shapes(model: FaceModel) -> Blendshapes:
-    return load_blendshapes(load_weights(), model)
 
 
 def cells_of(model: FaceModel) -> np.ndarray:
