@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from facecli.arguments import JsonRows, Quiet, Verbose
 from facecli.console import Console, JsonLines, shown
 from facecli.errors import FaceError, InputError, UsageError
 from facecli.inputs import Input
@@ -30,9 +31,9 @@ def assemble(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="OUT", help="Folder for the results.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line per photo on stdout.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what failed.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say what became of every photo.")] = False,
+    as_json: JsonRows = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Make result folders of rows from a cluster: OUT/<photo>/face0/, the same bytes as reconstruct writes.
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from facecli import __version__, commands
+from facecli.arguments import Device, Focal, Formats, JsonRows, Preview, Quiet, Verbose, words
 from facecli.assemble import assemble
 from facecli.console import Console, JsonLines, forget_stdout, shown
 from facecli.errors import FaceError, InputError, UsageError, WeightsError
@@ -88,9 +89,7 @@ def reconstruct(
         typer.Option(metavar="FILE", help="Read more inputs from FILE, one a line; - is standard input."),
     ] = None,
     null: Annotated[bool, typer.Option("--null", "-0", help="Names in --files-from end with NUL.")] = False,
-    formats: Annotated[
-        str, typer.Option("--format", metavar="LIST", help="Meshes to write: obj, ply, glb, stl.")
-    ] = "obj,ply",
+    formats: Formats = "obj,ply",
     meshes: Annotated[
         str,
         typer.Option(
@@ -100,7 +99,7 @@ def reconstruct(
         ),
     ] = "pixel,face",
     maps: Annotated[bool, typer.Option("--maps", help="Also write maps of crop and texture as PNG.")] = False,
-    preview: Annotated[bool, typer.Option("--preview/--no-preview", help="Write preview.png.")] = True,
+    preview: Preview = True,
     detail: Annotated[
         Detail, typer.Option(help="Fine wrinkles in the mesh, or the smooth shape only.")
     ] = Detail.full,
@@ -117,13 +116,8 @@ def reconstruct(
     neutral: Annotated[
         bool, typer.Option("--neutral", help="Also write neutral.*: the whole face without its expression.")
     ] = False,
-    device: Annotated[
-        str, typer.Option(metavar="NAME", envvar="FACECLI_DEVICE", help="auto, cpu, cuda or cuda:N.")
-    ] = "auto",
-    focal: Annotated[
-        float | None,
-        typer.Option(metavar="PX", help="Focal length in pixels, for all photos; else EXIF or a guess."),
-    ] = None,
+    device: Device = "auto",
+    focal: Focal = None,
     workers: Annotated[
         int | None,
         typer.Option(
@@ -163,9 +157,9 @@ def reconstruct(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try photos again that failed in an earlier run.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line per photo on stdout.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what failed.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say what became of every photo.")] = False,
+    as_json: JsonRows = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Reconstruct every face: OUT/<photo>/face0/ gets meshes, texture, preview and result.json.
 
@@ -174,10 +168,8 @@ def reconstruct(
     """
     if out is None:
         raise UsageError("no output folder; add -o OUT")
-    if focal is not None and not 0 < focal < float("inf"):
-        raise UsageError(f"--focal must be a positive number of pixels, not {focal:g}")
     options = Options(
-        _words(formats), maps, preview, _words(meshes), albedo, detail_scale, blendshapes, neutral
+        words(formats), maps, preview, words(meshes), albedo, detail_scale, blendshapes, neutral
     )
     settings = Settings(options, device, focal, detail is Detail.full)
     part = None if shard is None else _shard(shard)
@@ -211,10 +203,6 @@ def reconstruct(
         with closing(outcomes):
             code = console.follow(outcomes, len(planned.todo), str(out), stop, data)
     raise typer.Exit(code)
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(word.strip().lower() for word in text.split(",") if word.strip())
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -252,13 +240,9 @@ def bench(
     size: Annotated[
         int, typer.Option(metavar="PX", min=0, help="Scale photos to this longer side first; 0: not.")
     ] = 1024,
-    formats: Annotated[
-        str, typer.Option("--format", metavar="LIST", help="Meshes to write: obj, ply, glb, stl.")
-    ] = "obj,ply",
-    preview: Annotated[bool, typer.Option("--preview/--no-preview", help="Write preview.png.")] = False,
-    device: Annotated[
-        str, typer.Option(metavar="NAME", envvar="FACECLI_DEVICE", help="auto, cpu, cuda or cuda:N.")
-    ] = "auto",
+    formats: Formats = "obj,ply",
+    preview: Preview = False,
+    device: Device = "auto",
     workers: Annotated[
         int | None, typer.Option(metavar="N", min=1, envvar="FACECLI_WORKERS", show_default=False)
     ] = None,
@@ -273,7 +257,7 @@ def bench(
     """Measure speed, where the time goes, and memory; compare with the machine's limit and with MediaPipe."""
     from facecli.bench import bench_lines, run_bench
 
-    options = Options(_words(formats), preview=preview)
+    options = Options(words(formats), preview=preview)
     found = find_inputs(inputs)
     if not found:
         raise UsageError("no photos found in what was named")

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from facecli.arguments import Device, Quiet
 from facecli.console import Console, JsonLines, say, shown
 from facecli.errors import InputError, UsageError
 from facecli.inputs import read_bytes
@@ -15,7 +16,7 @@ def report(
     in_3d: Annotated[
         bool, typer.Option("--3d/--no-3d", help="Also make every face for the 3D viewer (about 0.5 MB each).")
     ] = True,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what failed.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Write OUT/report.html: a gallery of all photos with a 3D viewer, offline; open it in any browser.
 
@@ -56,7 +57,7 @@ def turntable(
     frames: Annotated[int, typer.Option(min=2, max=1000, help="Pictures in the loop.")] = 40,
     seconds: Annotated[float, typer.Option(min=0.1, help="How long the loop takes.")] = 4.0,
     size: Annotated[int, typer.Option(min=32, max=2048, help="Height in pixels.")] = 384,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what failed.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Render a face as a loop that turns to both sides.
 
@@ -93,9 +94,7 @@ def doctor(
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="OUT", help="Where results would go; default: here.")
     ] = Path(),
-    device: Annotated[
-        str, typer.Option(metavar="NAME", envvar="FACECLI_DEVICE", help="auto, cpu, cuda or cuda:N.")
-    ] = "auto",
+    device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
 ) -> None:
     """Check that this machine is fit: versions, devices, memory, disk, weights, and one example done and compared.

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from facecli.arguments import Device, Focal, Formats, Preview, Quiet, Verbose, words
 from facecli.console import Console, shown
 from facecli.errors import UsageError
 from facecli.inputs import find_inputs
@@ -18,9 +19,7 @@ def fuse(
         list[str], typer.Argument(metavar="PHOTO...", help="Photos of one person, and folders of them.")
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="Folder for the result.")],
-    formats: Annotated[
-        str, typer.Option("--format", metavar="LIST", help="Meshes to write: obj, ply, glb, stl.")
-    ] = "obj,ply",
+    formats: Formats = "obj,ply",
     face: Annotated[
         int | None,
         typer.Option(
@@ -30,27 +29,18 @@ def fuse(
             help="Take face N of every photo, as `reconstruct` numbers them; default: the largest.",
         ),
     ] = None,
-    preview: Annotated[bool, typer.Option("--preview/--no-preview", help="Write preview.png.")] = True,
-    device: Annotated[
-        str, typer.Option(metavar="NAME", envvar="FACECLI_DEVICE", help="auto, cpu, cuda or cuda:N.")
-    ] = "auto",
-    focal: Annotated[
-        float | None,
-        typer.Option(metavar="PX", help="Focal length in pixels, for all photos; else EXIF or a guess."),
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what failed.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say what became of every photo.")] = False,
+    preview: Preview = True,
+    device: Device = "auto",
+    focal: Focal = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Fuse photos of one person: OUT/fused/face0/ gets one neutral mesh, its texture and result.json.
 
     Whether all show the same person is not checked. Exit status: 0 done (also where a photo shows no face), 1 some
     photos failed or none shows a face, 2 could not run, 130 Ctrl-C.
     """
-    if focal is not None and not 0 < focal < float("inf"):
-        raise UsageError(f"--focal must be a positive number of pixels, not {focal:g}")
-    options = Options(
-        tuple(word.strip().lower() for word in formats.split(",") if word.strip()), preview=preview
-    )
+    options = Options(words(formats), preview=preview)
     found = find_inputs(inputs, (), out)
     if not found:
         raise UsageError("no photos found in what was named")
