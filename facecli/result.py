@@ -279,7 +279,7 @@ def encode_affine(
 
 def _normal_map(face: Face, size: int = 512) -> UInt8[np.ndarray, "size size 3"]:
     """The mesh's normals, detail included, drawn where its texture coordinates put them in the crop."""
-    from facecli.render import rasterize
+    from facecli.raster import rasterize
 
     mesh = face.mesh
     corners = np.concatenate(

@@ -173,3 +173,10 @@ def person_point(template):
     for _ in range(200):
         person = template + swelling(person)
     return person
+
+
+def icosphere(divisions=4):
+    import trimesh
+
+    ball = trimesh.creation.icosphere(subdivisions=divisions)
+    return ball.vertices.astype(np.float32), ball.faces.astype(np.int32)
