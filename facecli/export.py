@@ -43,10 +43,10 @@ def to_obj(
         parts.append(b"usemtl face\n")
     corner = _corner_words(len(mesh.vertices))
     if not mesh.groups:
-        parts.append(_joined(b"f", corner[mesh.faces]))
+        parts.append(_joined(b"f", corner.take(mesh.faces, axis=0)))
     for group in mesh.groups:
         parts.append(f"g {group.name}\n".encode("ascii"))
-        parts += [_joined(b"f", corner[polygons]) for polygons in (group.quads, group.triangles)]
+        parts += [_joined(b"f", corner.take(polygons, axis=0)) for polygons in (group.quads, group.triangles)]
     files = {f"{name}.obj": b"".join(parts)}
     if texture is not None:
         files |= {f"{name}.mtl": _MATERIAL.format(picture=picture).encode("ascii"), picture: _png(texture)}
@@ -273,4 +273,4 @@ def _joined(keyword: bytes, words: UInt8[np.ndarray, "n k width"]) -> bytes:
     table[:, : len(keyword)] = np.frombuffer(keyword, np.uint8)
     table[:, len(keyword) : -1] = rows
     table[:, -1] = ord("\n")
-    return table.tobytes().translate(None, b"\0")
+    return table.tobytes().replace(b"\0", b"")

@@ -9,7 +9,9 @@ import ctypes
 import io
 import logging
 import math
+import struct
 import warnings
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -318,22 +320,43 @@ def encode_png(
     pixels: UInt8[np.ndarray, "h w 3"] | UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"],
 ) -> bytes:
     """RGB, grey, or 16-bit grey -> PNG. Only the pixels are written: no profile, no EXIF."""
-    # OpenCV takes BGR; it writes PNG about a third faster than Pillow, and twice as fast, and smaller, when it need
-    # not try every filter on every row (which OpenCV before 4.11 never did).
-    quick = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
-    if hasattr(cv2, "IMWRITE_PNG_FILTER"):
-        quick += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
-    ordered = np.ascontiguousarray(pixels[:, :, ::-1]) if pixels.ndim == 3 else np.ascontiguousarray(pixels)
-    done, encoded = cv2.imencode(".png", ordered, quick)
-    if not done:
+    if pixels.size == 0:
         raise ImageError(f"cannot encode {pixels.shape} {pixels.dtype} as PNG")
-    return encoded.tobytes()
+    height, width = pixels.shape[:2]
+    big_endian = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder(">"))
+    samples = big_endian.view(np.uint8).reshape(height, -1)
+    # Each row as its difference from the one above. Choosing among the five filters row by row, as libpng does,
+    # takes twice the time and saves next to nothing on photos.
+    rows = np.empty((height, 1 + samples.shape[1]), np.uint8)
+    rows[:, 0], rows[0, 1:] = _PNG_UP, samples[0]
+    np.subtract(samples[1:], samples[:-1], out=rows[1:, 1:])
+    colour = _PNG_RGB if pixels.ndim == 3 else _PNG_GREY
+    header = struct.pack(">IIBBBBB", width, height, 8 * pixels.itemsize, colour, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", _deflated(rows)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_png_chunk(kind, data) for kind, data in chunks)
+
+
+_PNG_UP, _PNG_GREY, _PNG_RGB = 2, 0, 2  # PNG specification, sections 9.2 and 11.2.1
+
+
+def _png_chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))
+
+
+def _deflated(rows: UInt8[np.ndarray, "h n"]) -> bytes:
+    """A zlib stream, made in the least time: by ISA-L, which needs a quarter of zlib's, wherever it runs."""
+    try:
+        from isal import isal_zlib
+    except ImportError:
+        packer = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, zlib.Z_RLE)
+        return packer.compress(rows.data) + packer.flush()
+    return isal_zlib.compress(rows, 1)
 
 
 def encode_jpeg(pixels: UInt8[np.ndarray, "h w 3"], quality: int) -> bytes:
     """RGB -> JPEG; quality 1 to 100. Only the pixels are written."""
     done, encoded = cv2.imencode(
-        ".jpg", np.ascontiguousarray(pixels[:, :, ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality]
+        ".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality]
     )
     if not done:
         raise ImageError(f"cannot encode {pixels.shape} {pixels.dtype} as JPEG")

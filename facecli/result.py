@@ -329,6 +329,6 @@ def number(value: Any, digits: int) -> float | None:
 def numbers(values: Any, digits: int) -> Any:
     """An array as nested lists of rounded JSON numbers."""
     array = np.asarray(values, np.float64)
-    if array.ndim == 0:
-        return number(array, digits)
-    return [numbers(row, digits) for row in array]
+    if np.isfinite(array).all():
+        return np.round(array, digits).tolist()
+    return [numbers(row, digits) for row in array] if array.ndim else number(array, digits)
