@@ -18,7 +18,7 @@ from facecli.camera import Pose
 from facecli.complete import FaceModel, Surface, enlarge, sample, to_cells, to_mesh, with_inner_mouth
 from facecli.crop import CROP
 from facecli.errors import WeightsError
-from facecli.geometry import inner, region_mask, upsample_masked
+from facecli.geometry import inner, inner_mouth, region_mask, upsample_masked
 from facecli.mesh import Mesh
 from facecli.runtime import Maps
 from facecli.weights import Weights
@@ -116,11 +116,12 @@ def visible(model: FaceModel, maps: Maps, mesh: Mesh, pose: Pose) -> Visible:
 
     region = region_mask(maps.region)
     coarse = cv2.resize(region.astype(np.float32), maps.depth.shape[::-1], interpolation=cv2.INTER_AREA) > 0.5
-    finer = upsample_masked(np.dstack([maps.coordinate, maps.sigma]).astype(np.float64), coarse, CROP)
+    stacked = np.dstack([maps.coordinate, maps.sigma, maps.opening]).astype(np.float64)
+    finer = upsample_masked(stacked, coarse, CROP)
     column, row = np.rint(mesh.uv.astype(np.float64) * CROP - 0.5).astype(int).T
     points, normals = mesh.vertices.astype(np.float64) * 1000, mesh.normals.astype(np.float64)
     cells, usable = to_cells(model, finer[row, column, :3])
-    usable &= inner(region)[row, column]
+    usable &= (inner(region) & ~inner_mouth(finer[..., :3], finer[..., 4]))[row, column]
     sight = pose.to_head(np.zeros((1, 3))) - points
     sight /= np.linalg.norm(sight, axis=1, keepdims=True)
     cosine = np.clip(np.einsum("nk,nk->n", sight, normals), 0, 1)

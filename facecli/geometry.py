@@ -250,6 +250,17 @@ _STRETCH = 0.05  # how much the affine fit must gain to leave the pose's own mot
 _HOLD = np.diag([1e-12, _STRETCH, _STRETCH, _STRETCH])
 _OUTLIER_MM = 1.5
 _MIRROR = np.array([-1.0, 1.0, 1.0])
+_BELOW_NOSE_MM = -40.0
+
+
+def inner_mouth(
+    coordinate: Float[np.ndarray, "*shape 3"], opening: Float[np.ndarray, "*shape"]
+) -> Bool[np.ndarray, "*shape"]:
+    """Pixels that show teeth, gums or tongue: on the template, these lie where the lips do.
+
+    coordinate: head frame of the template, mm. opening: probability that lids or lips have parted.
+    """
+    return (opening > 0.5) & (coordinate[..., 1] < _BELOW_NOSE_MM)
 
 
 def landmarks_from_maps(

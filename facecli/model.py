@@ -30,6 +30,7 @@ class Prediction(NamedTuple):
     coordinate: Tensor  # (n, 3, 128, 128) where on the template, unit 100 mm
     depth: Tensor  # (n, 1, 128, 128) towards the camera from the head centre, unit 100 mm
     log_variance: Tensor  # (n, 1, 128, 128) of depth, in its unit
+    opening: Tensor  # (n, 1, 128, 128) logit of "lids or lips have parted here"
     detail: Tensor  # (n, 1, 512, 512) displacement along the coarse normal, mm
 
 
@@ -74,9 +75,9 @@ class FaceNetwork(nn.Module):
         self.narrow = nn.Conv2d(pyramid, head, 1)
         self.fuse = conv(head, head)
         self.region = nn.Sequential(conv(head, head // 2), nn.Conv2d(head // 2, 4, 1), nn.PixelShuffle(2))
-        self.coarse = nn.Sequential(conv(head, head), nn.Conv2d(head, 5, 1))
+        self.coarse = nn.Sequential(conv(head, head), nn.Conv2d(head, 6, 1))
         self.texture = nn.Sequential(nn.PixelUnshuffle(4), nn.Conv2d(48, head, 1))
-        self.relief = nn.Conv2d(5, head, 1)
+        self.relief = nn.Conv2d(6, head, 1)
         self.detail = nn.Sequential(
             nn.ReLU(inplace=True),
             conv(head, head),
@@ -87,9 +88,8 @@ class FaceNetwork(nn.Module):
 
     def forward(self, image: Tensor) -> Prediction:
         shared, region, coarse = self.surface(F.avg_pool2d(image, 2))
-        return Prediction(
-            region, coarse[:, :3], coarse[:, 3:4], coarse[:, 4:5], self.recover(image, shared, coarse)
-        )
+        maps = coarse[:, :3], coarse[:, 3:4], coarse[:, 4:5], coarse[:, 5:6]
+        return Prediction(region, *maps, self.recover(image, shared, coarse))
 
     def surface(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Shared features, region and coarse maps of a 256 px crop."""

@@ -17,6 +17,7 @@ from facecli.detect import Detection, Detector
 from facecli.geometry import (
     displace,
     inner,
+    inner_mouth,
     landmarks_from_maps,
     normals,
     positions,
@@ -165,10 +166,11 @@ class Reconstructor:
         known = _coarse_mask(region)
         pose, distance = fit_person(self.model, *look.place, *_points(camera, crop, maps, known))
         pixels, rays = _grid(camera, crop, CROP)
-        finer = upsample_masked(np.dstack([maps.coordinate, maps.depth]), known, CROP)
+        finer = upsample_masked(np.dstack([maps.coordinate, maps.depth, maps.opening]), known, CROP)
+        outside = region & ~inner_mouth(finer[..., :3], finer[..., 4])
         surface = positions(finer[..., 3].astype(np.float64), rays, distance)
         landmarks, landmarks_3d, visible = landmarks_from_maps(
-            finer[region][:, :3], pixels[region], surface[region], self.template.landmarks, pose, camera
+            finer[outside][:, :3], pixels[outside], surface[outside], self.template.landmarks, pose, camera
         )
         photographed = crop.warp(image.pixels, CROP)
         if self.detail:
@@ -181,7 +183,7 @@ class Reconstructor:
         texture = crop.warp(image.pixels, _texture_size(crop))
         whole = skin = dense = expression = None
         if self.whole:
-            sure = inner(region)
+            sure = inner(region) & outside
             completed = complete(self.model, finer[sure][:, :3], pose.to_head(surface[sure]))
             shown = Shown(surface[..., 2], region)
             skin = bake(self.model, completed, shown, texture, camera, pose, crop)
@@ -284,6 +286,7 @@ def _points(
 ]:
     """Coordinate, depth, ray and trust of the coarse pixels in the mask: what a pose is fitted to."""
     rays = _grid(camera, crop, COARSE)[1]
+    mask = mask & ~inner_mouth(maps.coordinate, maps.opening)
     trust: Float32[np.ndarray, n] = 1 / np.maximum(maps.sigma[mask], 1.0)
     return maps.coordinate[mask], maps.depth[mask], rays[mask], trust
 

@@ -202,6 +202,10 @@ def describe(
 MAP_NOTES: dict[str, Any] = {
     "frame": "every map covers the crop's square at its own resolution; centres at half-pixels",
     "region.png": {"bits": 8, "meaning": "probability of visible face = value / 255"},
+    "opening.png": {
+        "bits": 8,
+        "meaning": "probability that lids or lips have parted here, so that eye, teeth or gums show = value / 255",
+    },
     "depth.png": {
         "bits": 16,
         "scale": DEPTH_SCALE,
@@ -254,7 +258,7 @@ WHOLE_NOTES: dict[str, Any] = {
 
 
 def map_files(face: Face) -> dict[str, bytes]:
-    """region, depth, correspondence, normal and detail as PNG; MAP_NOTES says how to read them."""
+    """region, opening, depth, correspondence, normal and detail as PNG; MAP_NOTES says how to read them."""
     maps = face.maps
     inside = maps.region >= 0.5
     coarse = inside.reshape(128, 2, 128, 2).mean(axis=(1, 3)) >= 0.5
@@ -262,6 +266,7 @@ def map_files(face: Face) -> dict[str, bytes]:
     coordinate = encode_affine(maps.coordinate, COORDINATE_SCALE, COORDINATE_OFFSET, 255) * coarse[:, :, None]
     return {
         "region.png": encode_png(np.rint(maps.region * 255).astype(np.uint8)),
+        "opening.png": encode_png(np.rint(maps.opening * coarse * 255).astype(np.uint8)),
         "depth.png": encode_png(encode_affine(maps.depth, DEPTH_SCALE, DEPTH_OFFSET, 65535) * coarse),
         "correspondence.png": encode_png(coordinate.astype(np.uint8)),
         "normal.png": encode_png(_normal_map(face)),

@@ -17,7 +17,7 @@ from facecli.weights import Weights
 
 UNIT = 100.0  # the network speaks of lengths in 100 mm
 LARGEST_BATCH = {"cpu": 4, "cuda": 32}
-OUTPUTS = ("region", "coordinate", "depth", "log_variance", "detail")
+OUTPUTS = ("region", "coordinate", "depth", "log_variance", "opening", "detail")
 
 # float32 (n 3 512 512), RGB 0..1 -> the arrays named in OUTPUTS, as the network gives them.
 Forward: TypeAlias = Callable[[Float32[np.ndarray, "n 3 512 512"]], dict[str, np.ndarray]]
@@ -31,6 +31,9 @@ class Maps:
     coordinate: Float32[np.ndarray, "128 128 3"]  # the template's own point seen here, mm, head frame
     depth: Float32[np.ndarray, "128 128"]  # mm in front of the head centre, along the camera's z axis
     sigma: Float32[np.ndarray, "128 128"]  # standard deviation of depth, mm
+    opening: Float32[
+        np.ndarray, "128 128"
+    ]  # probability that lids or lips have parted here: eye, teeth, gums
     detail: Float32[np.ndarray, "512 512"]  # displacement along the coarse surface's normal, mm
 
 
@@ -204,13 +207,18 @@ def _torch_forward(weights: Weights, device: str) -> Forward:
 
 def _maps(outputs: dict[str, np.ndarray], i: int) -> Maps:
     """Face i of a batch, in the units of Maps."""
-    logit = outputs["region"][i, 0].astype(np.float32)
     coordinate = np.ascontiguousarray(outputs["coordinate"][i].transpose(1, 2, 0), np.float32)
     deviation = np.exp(0.5 * np.clip(outputs["log_variance"][i, 0].astype(np.float32), -30, 30))
     return Maps(
-        region=0.5 + 0.5 * np.tanh(0.5 * logit),  # the sigmoid, without overflow
+        region=_probability(outputs["region"][i, 0]),
         coordinate=coordinate * np.float32(UNIT),
         depth=outputs["depth"][i, 0].astype(np.float32) * np.float32(UNIT),
         sigma=deviation * np.float32(UNIT),
+        opening=_probability(outputs["opening"][i, 0]),
         detail=outputs["detail"][i, 0].astype(np.float32),
     )
+
+
+def _probability(logit: np.ndarray) -> np.ndarray:
+    """The sigmoid, without overflow."""
+    return 0.5 + 0.5 * np.tanh(0.5 * logit.astype(np.float32))

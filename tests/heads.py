@@ -51,6 +51,7 @@ def sample(size=256, detail=False):
         rng.normal(size=(512, 512)).astype(np.float32) if detail else None,
         0.7,
         1.0,
+        rng.integers(0, 256, (128, 128), np.uint8),
     )
 
 
@@ -82,7 +83,7 @@ class View:
         """What a perfect network would answer, made the way that training labels are made."""
         from facecli.train.lift import region_vertices
         from facecli.train.raster import interpolate
-        from facecli.train.sample import UNIT, pack_coarse
+        from facecli.train.sample import UNIT, pack_coarse, pack_opening
 
         model = head_model()
         faces = model.faces
@@ -93,6 +94,7 @@ class View:
         axis = self.camera.rays(self.crop.to_photo(np.full((1, 2), (CROP - 1) / 2)))[0]
         places = interpolate(self.placed(), faces, index, bary)
         depth = ((self.pose.translation - places) @ (axis / np.linalg.norm(axis))).astype(np.float32)
+        part = np.where(index >= 0, model.part[index], -1)
         coarse, _ = pack_coarse(coordinate, depth, region)
         coarse = coarse * np.float32(UNIT)
         return Maps(
@@ -100,6 +102,7 @@ class View:
             coordinate=np.ascontiguousarray(coarse[..., :3]),
             depth=np.ascontiguousarray(coarse[..., 3]),
             sigma=np.ones((128, 128), np.float32),
+            opening=pack_opening(part, region).astype(np.float32) / 255,
             detail=np.zeros((512, 512), np.float32),
         )
 

@@ -9,6 +9,7 @@ from facecli.geometry import (
     connected,
     displace,
     inner,
+    inner_mouth,
     landmarks_from_maps,
     normals,
     positions,
@@ -289,3 +290,9 @@ def test_inner_drops_the_rim_and_nothing_else():
     assert (kept <= mask).all()
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (53, 146, 63, 196)
     assert not inner(np.zeros((256, 256), bool)).any()
+
+
+def test_the_inner_mouth_is_what_opens_below_the_nose():
+    coordinate = np.array([[31.0, -1, 58], [0, -71, 70], [0, -71, 76], [3, -20, 90]])
+    found = inner_mouth(coordinate, np.array([0.9, 0.9, 0.1, 0.9]))
+    np.testing.assert_array_equal(found, [False, True, False, False])

@@ -48,6 +48,7 @@ def face() -> Face:
         coordinate=pose.to_head(positions[::2, ::2].reshape(-1, 3)).reshape(128, 128, 3).astype(np.float32),
         depth=depth[::2, ::2].astype(np.float32),
         sigma=np.ones((128, 128), np.float32),
+        opening=np.clip(np.abs(x - 127.5) / 50, 0, 1)[::2, ::2].astype(np.float32),
         detail=np.linspace(-3, 3, 512 * 512, dtype=np.float32).reshape(512, 512),
     )
     landmarks = np.linspace(0, 400, 136).reshape(68, 2)
@@ -95,7 +96,7 @@ def decoded(data: bytes) -> np.ndarray:
         (
             {"formats": ("ply",), "preview": False, "maps": True},
             "correspondence.png depth.png detail.png face.ply face_displacement.png face_normal.png "
-            "landmarks.json mesh.ply normal.png region.png result.json texture_visibility.png",
+            "landmarks.json mesh.ply normal.png opening.png region.png result.json texture_visibility.png",
         ),
     ],
 )
@@ -153,6 +154,10 @@ def test_maps_decode_by_their_notes(face: Face) -> None:
 
     region = decoded(maps["region.png"])
     assert region.dtype == np.uint8 and np.abs(region / 255 - face.maps.region).max() <= 0.51 / 255
+
+    opening = decoded(maps["opening.png"])
+    assert opening.dtype == np.uint8 and np.ptp(opening[coarse]) > 200 and not opening[~coarse].any()
+    assert np.abs(opening / 255 - face.maps.opening)[coarse].max() <= 0.51 / 255
 
     for name, truth, mask in (
         ("depth.png", face.maps.depth, coarse),

@@ -41,6 +41,7 @@ def tiny_model(leave_out: str = "") -> bytes:
         ("coordinate", "image128", 0.5),
         ("depth", "grey128", 0.25),
         ("log_variance", "grey128", -2.0),
+        ("opening", "grey128", 8.0),
         ("detail", "grey", 3.0),
     ):
         nodes.append(helper.make_node("Mul", [source, constant(f"{name}_factor", factor)], [name]))

@@ -199,7 +199,6 @@ def test_a_region_too_small_is_no_face():
     maps = scene.maps()
     speck = np.zeros((256, 256), np.float32)
     speck[100:110, 100:110] = 1
-    nothing = type(maps)(speck, maps.coordinate, maps.depth, maps.sigma, maps.detail)
-    look = scene.look(nothing)
+    look = scene.look(replace(maps, region=speck))
     assert look.place is None
     assert reconstructor()._assemble(PHOTO, scene.camera, ANYWHERE, look, {}) is None

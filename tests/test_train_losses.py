@@ -21,6 +21,7 @@ def target(count=2, detail=1):
         fine,
         coarse,
         disc,
+        disc * (x.abs() < 0.2) * (y > 0.6) * (y < 0.75),
         torch.full((count,), 1.5),
         torch.ones(count),
         torch.randn(detail, 1, 512, 512, generator=generator) * 0.1,
@@ -30,7 +31,8 @@ def target(count=2, detail=1):
 def perfect(truth):
     """The network's raw maps that say exactly the truth."""
     logit = (truth.region * 2 - 1) * 30
-    return logit, torch.cat([truth.coarse, torch.full_like(truth.known, -12.0)], 1)
+    opening = (truth.opening * 2 - 1) * 30
+    return logit, torch.cat([truth.coarse, torch.full_like(truth.known, -12.0), opening], 1)
 
 
 GEOMETRIC = ("coordinate", "depth", "gradient", "normal")
@@ -39,7 +41,7 @@ GEOMETRIC = ("coordinate", "depth", "gradient", "normal")
 def test_the_truth_costs_nothing():
     truth = target()
     terms = losses(*perfect(truth), truth)
-    for name in (*GEOMETRIC, "region", "dice"):
+    for name in (*GEOMETRIC, "region", "dice", "opening"):
         assert terms[name] == pytest.approx(0, abs=1e-3), name
     assert terms["depth_nll"] == pytest.approx(-6, abs=1e-3)  # the log of the least deviation allowed
     for name, term in relief(truth.detail, truth, torch.tensor([1])).items():
@@ -62,6 +64,39 @@ def test_geometric_losses_grow_with_the_error(name):
         wrong[:, :4] += bumps(amount)
         values.append(float(losses(logit, wrong, truth)[name]))
     assert all(low < high for low, high in pairwise(values)), values
+
+
+def test_an_opening_that_is_missed_costs_more_the_more_of_it_is_missed():
+    truth = target()
+    logit, coarse = perfect(truth)
+    values = []
+    for rows in (0, 2, 6, 128):
+        wrong = coarse.clone()
+        wrong[:, 5, : 104 + rows] = -30
+        values.append(float(losses(logit, wrong, truth)["opening"]))
+    assert values[0] < values[1] < values[2] < values[3], values
+
+
+def test_an_opening_weighs_more_in_the_mouth_than_on_the_forehead():
+    truth = target()
+    logit, coarse = perfect(truth)
+    costs = {}
+    for name, row in (("forehead", 20), ("mouth", 104)):
+        wrong = coarse.clone()
+        wrong[:, 5, row : row + 2, 60:64] *= -1
+        costs[name] = float(losses(logit, wrong, truth)["opening"])
+    assert costs["mouth"] == pytest.approx(10 * costs["forehead"], rel=0.01)
+
+
+def test_coordinates_of_teeth_are_not_asked_for():
+    truth = target()
+    logit, coarse = perfect(truth)
+    wrong = coarse.clone()
+    wrong[:, :3] += 0.3 * (truth.opening > 0.5)
+    assert (truth.opening > 0.5).any()
+    assert losses(logit, wrong, truth)["coordinate"] == pytest.approx(0, abs=1e-6)
+    wrong[:, :3] += 0.3 * (truth.opening < 0.5)
+    assert losses(logit, wrong, truth)["coordinate"] > 0.1
 
 
 @pytest.mark.parametrize("name", ["region", "dice"])

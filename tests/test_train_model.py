@@ -22,6 +22,7 @@ def test_output_shapes(config):
         "coordinate": (2, 3, 128, 128),
         "depth": (2, 1, 128, 128),
         "log_variance": (2, 1, 128, 128),
+        "opening": (2, 1, 128, 128),
         "detail": (2, 1, 512, 512),
     }
 
@@ -29,7 +30,7 @@ def test_output_shapes(config):
 def test_a_crop_of_half_the_size_goes_through_the_shared_part():
     _, region, coarse = FaceNetwork(SMALL).surface(torch.rand(1, 3, 128, 128))
     assert region.shape == (1, 1, 128, 128)
-    assert coarse.shape == (1, 5, 64, 64)
+    assert coarse.shape == (1, 6, 64, 64)
 
 
 def test_faces_of_a_batch_do_not_see_each_other():

@@ -39,6 +39,7 @@ def test_a_shard_gives_back_its_samples(tmp_path):
     for before, after in zip(samples(), back, strict=True):
         np.testing.assert_array_equal(after.region, before.region)
         np.testing.assert_array_equal(after.known, before.known)
+        np.testing.assert_array_equal(after.opening, before.opening)
         assert np.abs(after.coarse - before.coarse).max() * 100 <= 0.05  # mm, at 130 mm from the head centre
         assert after.coarse.dtype == np.float32
         assert after.image.shape == before.image.shape

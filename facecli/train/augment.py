@@ -18,7 +18,7 @@ def augment(sample: Sample, rng: np.random.Generator) -> Sample:
         quality = int(rng.uniform(25, 95))
         encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
         image = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))
-    if rng.random() < 0.1:
+    if rng.random() < 0.18:
         image, sample = border(image, sample, rng)
     return replace(sample, image=image)
 
@@ -33,6 +33,7 @@ def flip(sample: Sample) -> Sample:
         region=sample.region[:, ::-1],
         coarse=coarse,
         known=sample.known[:, ::-1],
+        opening=sample.opening[:, ::-1],
         detail=None if sample.detail is None else sample.detail[:, ::-1],
     )
 
@@ -44,10 +45,12 @@ def tone(image: UInt8[np.ndarray, "s s 3"], rng: np.random.Generator) -> UInt8[n
         table = (table / 255) ** np.exp(rng.normal(0, 0.2)) * 255 * np.exp(rng.normal(0, 0.15))
         middle = image[::8, ::8].mean()
         table = (table - middle) * np.exp(rng.normal(0, 0.15)) + middle
+    if rng.random() < 0.15:  # over- and underexposed: highlights clip, shadows sink
+        table = table * np.exp(rng.uniform(0.2, 0.9) if rng.random() < 0.6 else rng.uniform(-1.5, -0.4))
     if rng.random() < 0.6:
         table = table * (1 + rng.normal(0, 0.07, 3))
     image = cv2.LUT(np.ascontiguousarray(image), np.clip(table, 0, 255).astype(np.uint8)[None])
-    if rng.random() < 0.1:
+    if rng.random() < 0.16:
         cast = 1 + rng.normal(0, 0.08, 3) * (rng.random() < 0.3)
         grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
         return np.clip(grey * cast.astype(np.float32), 0, 255).astype(np.uint8)
@@ -63,7 +66,7 @@ def soften(image: UInt8[np.ndarray, "s s 3"], rng: np.random.Generator) -> UInt8
     size = image.shape[0]
     kind = rng.random()
     if kind < 0.15:
-        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 2.5) * size / 256)
+        image = cv2.GaussianBlur(image, (0, 0), np.exp(rng.uniform(np.log(0.4), np.log(5.0))) * size / 256)
     elif kind < 0.25:
         length = int(rng.integers(3, 13) * size / 256)
         kernel = np.zeros((length, length), np.float32)
@@ -74,7 +77,7 @@ def soften(image: UInt8[np.ndarray, "s s 3"], rng: np.random.Generator) -> UInt8
         cv2.line(kernel, start.tolist(), end.tolist(), 1.0)
         image = cv2.filter2D(image, -1, kernel / max(float(kernel.sum()), 1))
     elif kind < 0.45:
-        small = int(np.exp(rng.uniform(np.log(48), np.log(256))))
+        small = int(np.exp(rng.uniform(np.log(36), np.log(256))))
         if small < size:
             down = cv2.resize(
                 image, (small, small), interpolation=rng.choice([cv2.INTER_AREA, cv2.INTER_LINEAR])
@@ -92,14 +95,17 @@ def soften(image: UInt8[np.ndarray, "s s 3"], rng: np.random.Generator) -> UInt8
 def border(
     image: UInt8[np.ndarray, "s s 3"], sample: Sample, rng: np.random.Generator
 ) -> tuple[UInt8[np.ndarray, "s s 3"], Sample]:
-    """The photo ends inside the crop: black beyond, and no labels there."""
-    share = rng.uniform(0.03, 0.3)
-    side = int(rng.integers(4))
+    """The photo ends inside the crop, along a line of any slope near a side's: black beyond, and no labels there."""
+    share = rng.uniform(0.03, 0.38)
+    angle = rng.integers(4) * np.pi / 2 + rng.normal(0, 0.2)
+    direction = np.array([np.cos(angle), np.sin(angle)], np.float32)
 
     def cut(array: np.ndarray) -> np.ndarray:
-        out = np.rot90(array, side).copy()
-        out[: int(share * out.shape[0])] = 0
-        return np.ascontiguousarray(np.rot90(out, -side))
+        along = np.linspace(-0.5, 0.5, len(array), dtype=np.float32)
+        beyond = along * direction[0] + along[:, None] * direction[1] > 0.5 - share
+        out = array.copy()
+        out[beyond] = 0
+        return out
 
     detail = None if sample.detail is None else cut(sample.detail)
     return cut(image), replace(sample, region=cut(sample.region), known=cut(sample.known), detail=detail)

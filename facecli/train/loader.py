@@ -63,6 +63,7 @@ def collate(samples: list[Sample]) -> dict[str, torch.Tensor]:
             np.ascontiguousarray(np.stack([s.coarse for s in samples]).transpose(0, 3, 1, 2))
         ),
         "known": torch.from_numpy(np.stack([s.known for s in samples])[:, None]),
+        "opening": torch.from_numpy(np.stack([s.opening for s in samples])[:, None].astype(np.float32) / 255),
         "detail": torch.from_numpy(detail),
         "footprint": torch.tensor([s.footprint for s in samples]),
         "depth_weight": torch.tensor([s.depth_weight for s in samples]),

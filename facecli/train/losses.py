@@ -11,6 +11,7 @@ from facecli.train.sample import UNIT
 WEIGHTS = {
     "region": 1.0,
     "dice": 0.5,
+    "opening": 2.0,
     "coordinate": 4.0,
     "depth": 4.0,
     "depth_nll": 0.1,
@@ -28,13 +29,14 @@ SLOPE, HEIGHT = 0.1, 0.1
 
 @dataclass(frozen=True)
 class Targets:
-    """A batch of labels: region (n, 1, 256, 256) in 0..1, coarse (n, 4, 128, 128), known (n, 1, 128, 128),
+    """A batch of labels: region (n, 1, 256, 256) in 0..1, coarse (n, 4, 128, 128), known and opening (n, 1, 128, 128),
     footprint (mm per coarse pixel) and depth_weight (n,), and for the d samples that have it, detail (d, 1,
     512, 512) in mm."""
 
     region: Tensor
     coarse: Tensor
     known: Tensor
+    opening: Tensor
     footprint: Tensor
     depth_weight: Tensor
     detail: Tensor
@@ -42,8 +44,8 @@ class Targets:
     def halved(self) -> "Targets":
         """The same at half the resolution, without detail."""
         known = -F.max_pool2d(-self.known, 2)
-        region, coarse = F.avg_pool2d(self.region, 2), F.avg_pool2d(self.coarse, 2)
-        return Targets(region, coarse, known, self.footprint * 2, self.depth_weight, self.detail[:0])
+        region, coarse, opening = (F.avg_pool2d(map_, 2) for map_ in (self.region, self.coarse, self.opening))
+        return Targets(region, coarse, known, opening, self.footprint * 2, self.depth_weight, self.detail[:0])
 
 
 def losses(region: Tensor, coarse: Tensor, target: Targets) -> dict[str, Tensor]:
@@ -55,6 +57,7 @@ def losses(region: Tensor, coarse: Tensor, target: Targets) -> dict[str, Tensor]
     return {
         "region": F.binary_cross_entropy_with_logits(logit, target.region),
         "dice": dice(logit, target.region),
+        "opening": opening(coarse[:, 5:6], target),
         "coordinate": coordinate_l1(coordinate, target),
         "depth": mean(error.abs(), exact),
         "depth_nll": laplace(error, coarse[:, 4:5], exact),
@@ -80,16 +83,29 @@ def dice(logit: Tensor, region: Tensor) -> Tensor:
     return (1 - (2 * overlap + 1) / (probability.sum((1, 2, 3)) + region.sum((1, 2, 3)) + 1)).mean()
 
 
+def at_features(target: Targets) -> tuple[Tensor, Tensor]:
+    """Where the template's eyes, nose and mouth are seen, and where its mouth is; n 1 128 128, boolean."""
+    x, y, z = target.coarse[:, 0:1], target.coarse[:, 1:2], target.coarse[:, 2:3]
+    features = (x.abs() < 0.52) & (y < 0.28) & (y > -0.92) & (z > 0.25)
+    return features, (x.abs() < 0.34) & (y < -0.4) & (y > -0.98)
+
+
+def opening(logit: Tensor, target: Targets) -> Tensor:
+    """Cross entropy of the share that lids and lips uncover, ten times as heavy where it can be as elsewhere."""
+    features, mouth = at_features(target)
+    weight = target.known * (0.1 + 0.9 * (features | mouth))
+    return mean(F.binary_cross_entropy_with_logits(logit, target.opening, reduction="none"), weight)
+
+
 def coordinate_l1(coordinate: Tensor, target: Targets) -> Tensor:
     """L1 over the three axes, three times as heavy around eyes, nose and mouth (after PRNet's weighting).
 
-    The mouth itself weighs nine times: lips are few pixels, and where they part, the error of calling teeth lips is
-    small, so that mouths came out closed.
+    The lips weigh nine times: they are few pixels. Where they part nothing is asked: the coordinates of teeth are
+    nearly those of lips, and a network that must tell them apart by a few mm blurs both.
     """
-    x, y, z = target.coarse[:, 0:1], target.coarse[:, 1:2], target.coarse[:, 2:3]
-    features = (x.abs() < 0.52) & (y < 0.28) & (y > -0.92) & (z > 0.25)
-    mouth = (x.abs() < 0.32) & (y < -0.55) & (y > -0.95) & (z > 0.3)
-    weight = target.known * (1 + 2 * features + 6 * mouth)
+    features, mouth = at_features(target)
+    lips = mouth & (target.coarse[:, 1:2] < -0.55) & (target.coarse[:, 1:2] > -0.95)
+    weight = target.known * (1 + 2 * features + 6 * lips) * (1 - target.opening * mouth)
     return mean((coordinate - target.coarse[:, :3]).abs(), weight)
 
 

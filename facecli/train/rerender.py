@@ -7,9 +7,9 @@ labels the untouched photo (source C): then the depth is only as good as the fit
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
-from facecli.train.headmodel import BACK, FACE_VERTICES, GUMS, TEETH, HeadModel
+from facecli.train.headmodel import BACK, FACE, FACE_VERTICES, GUMS, TEETH, HeadModel
 from facecli.train.lift import face_box_points, region_vertices, spherical_harmonics
 from facecli.train.pool import Pool
 from facecli.train.props import Projection, glasses, occluder
@@ -19,9 +19,10 @@ from facecli.train.sample import (
     Sample,
     euler,
     jittered_frame,
+    lively_expression,
     pack_coarse,
+    pack_opening,
     pack_region,
-    random_expression,
     viewing_axis,
 )
 
@@ -38,10 +39,7 @@ class Rerenderer:
         self.model, self.pool, self.size = model, pool, size
         self.region = region_vertices(model).astype(np.float32)[:, None]
         self.drawn = model.faces[model.part != BACK]
-        part = model.part[model.part != BACK]
-        mouth = np.zeros(len(model.neutral), np.float32)
-        mouth[np.unique(self.drawn[(part == GUMS) | (part == TEETH)])] = 1
-        self.mouth = mouth
+        self.part = model.part[model.part != BACK]
         self.skin = np.arange(0, FACE_VERTICES, 6)
 
     def sample(self, rng: np.random.Generator, index: int, changed: bool = True) -> Sample:
@@ -61,10 +59,10 @@ class Rerenderer:
         new, new_rotation, new_translation, new_focal = old, rotation, translation, focal
         if changed:
             alpha = alpha * 0.7 + rng.normal(0, rng.uniform(0.4, 1.1), len(alpha)).astype(np.float32)
-            offset = random_expression(rng, model.expression_names) * rng.choice([0, 0.5, 1.0])
+            offset = lively_expression(rng, model.expression_names) * rng.choice([0, 0.5, 1.0])
             new = model.vertices(alpha, np.clip(beta + offset, 0, 1))
             turn = euler(
-                *np.deg2rad([np.clip(rng.normal(0, 14), -35, 35), np.clip(rng.normal(0, 8), -20, 20)])
+                *np.deg2rad([np.clip(rng.normal(0, 14), -35, 35), np.clip(rng.normal(0, 11), -28, 28)])
             )
             new_rotation = rotation @ turn
             nearer = np.exp(rng.uniform(np.log(280), np.log(1500))) / translation[2]
@@ -78,9 +76,10 @@ class Rerenderer:
         face_index, bary, _ = rasterize(pixels, camera[:, 2], self.drawn, size, size)
         normals = vertex_normals(new, model.faces) @ new_rotation.T.astype(np.float32)
         old_normals = vertex_normals(old, model.faces) @ rotation.T.astype(np.float32)
-        channels = np.c_[model.neutral, depth, old_pixels, self.region, self.mouth, normals, old_normals]
+        channels = np.c_[model.neutral, depth, old_pixels, self.region, normals, old_normals]
         maps = interpolate(channels, self.drawn, face_index, bary)
         drawn = face_index >= 0
+        part = np.where(drawn, self.part[face_index], -1)
 
         crop, mask = pool.crops[index], pool.masks[index]
         source = np.ascontiguousarray(maps[..., 4:6])
@@ -89,10 +88,10 @@ class Rerenderer:
         light = pool.light[index]
         new_light = relit(rng, light) if changed and rng.random() < 0.6 else light
         if changed:
-            before = np.clip(spherical_harmonics(maps[..., 11:14]) @ light, 0.3, 3)
-            after = np.clip(spherical_harmonics(maps[..., 8:11]) @ new_light, 0.1, 3)
+            before = np.clip(spherical_harmonics(maps[..., 10:13]) @ light, 0.3, 3)
+            after = np.clip(spherical_harmonics(maps[..., 7:10]) @ new_light, 0.1, 3)
             face = np.clip(face * np.clip(after / before, 0.3, 2.5), 0, 255).astype(np.uint8)
-            face = self._open_mouth(face, maps[..., 7], beta, offset)
+            face = self._fill_mouth(face, part, maps[..., 2], source, old_pixels)
         field = self._background_field(old_pixels, pixels, frame, to_crop)
         background = cv2.remap(crop, field, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)  # type: ignore[call-overload]
         gain = new_light[0] / np.maximum(light[0], 0.1)
@@ -119,6 +118,7 @@ class Rerenderer:
             None,
             float(footprint),
             1.0 if changed else FIT_DEPTH_WEIGHT,
+            pack_opening(part, region),
         )
 
     def _in_front(
@@ -144,20 +144,26 @@ class Rerenderer:
             occluder(rng, painted, region, self.pool.crops, skin * rng.uniform(0.7, 1.2))
         return np.clip(painted, 0, 255).astype(np.uint8)
 
-    def _open_mouth(
+    def _fill_mouth(
         self,
         face: UInt8[np.ndarray, "s s 3"],
-        mouth: Float[np.ndarray, "s s"],
-        beta: np.ndarray,
-        offset: np.ndarray,
+        part: Int[np.ndarray, "s s"],
+        inwards: Float[np.ndarray, "s s"],
+        source: Float[np.ndarray, "s s 2"],
+        old_pixels: Float[np.ndarray, "v 2"],
     ) -> UInt8[np.ndarray, "s s 3"]:
-        """Darken the inner mouth that the photo did not show open: its lifted pixels are lips."""
-        jaw = self.model.expression_names.index("jawOpen")
-        if offset[jaw] < 0.1 or beta[jaw] > 0.15:
+        """Paint teeth and gums that the photo hid, and for which lips were lifted. `inwards`: template z, mm."""
+        shown = np.zeros(self.pool.masks.shape[1:], np.uint8)
+        inner_lips = old_pixels[self.model.landmark_vertices[60:68]]
+        cv2.fillPoly(shown, [np.rint(inner_lips * 8).astype(np.int32)], 255, cv2.LINE_AA, 3)
+        lifted = cv2.remap(shown, source, None, cv2.INTER_LINEAR)  # type: ignore[call-overload]
+        mouth = (part == GUMS) | (part == TEETH)
+        if not (mouth & (lifted < 128)).any():
             return face
-        inside = cv2.GaussianBlur((mouth > 0.5).astype(np.float32), (0, 0), 1.5)[..., None]
-        tone = np.array([70, 35, 32], np.float32) * (face.mean() / 128)
-        return np.clip(face * (1 - 0.85 * inside) + tone * 0.85 * inside, 0, 255).astype(np.uint8)
+        cover = cv2.GaussianBlur((mouth & (lifted < 128)).astype(np.float32), (0, 0), 0.8)[..., None]
+        level = face[part == FACE].mean() / 150 * np.clip((inwards - 15) / 50, 0.05, 0.9)
+        tone = np.where((part == TEETH)[..., None], [205, 188, 168], [125, 58, 54])
+        return np.clip(face * (1 - cover) + tone * level[..., None] * cover, 0, 255).astype(np.uint8)
 
     def _background_field(
         self,

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
+
+from facecli.train.headmodel import GUMS, LACRIMAL, SCLERA_LEFT, TEETH
 
 FULL = 512
 """Side of a sample with detail; samples without are made at half of it, which is four times as fast."""
@@ -30,6 +32,21 @@ class Sample:
     detail: Float[np.ndarray, "512 512"] | None
     footprint: float
     depth_weight: float
+    opening: UInt8[np.ndarray, "128 128"]
+
+
+def pack_opening(
+    part: Int[np.ndarray, "s s"], surface: Bool[np.ndarray, "s s"]
+) -> UInt8[np.ndarray, "128 128"]:
+    """Share, 0..255, of each cell's surface that shows eyes, teeth or gums: what lids and lips uncover.
+
+    Template coordinates hardly tell: teeth are a few mm from the lips there, and eyes nearer still. `part`: the
+    material of each pixel, less than 0 where there is none.
+    """
+    uncovered = (part == GUMS) | (part == TEETH) | ((part >= SCLERA_LEFT) & (part < LACRIMAL))
+    stacked = np.dstack([uncovered & surface, surface]).astype(np.float32)
+    open_share, share = np.moveaxis(cv2.resize(stacked, (COARSE, COARSE), interpolation=cv2.INTER_AREA), 2, 0)
+    return np.asarray(np.rint(open_share / np.maximum(share, 1e-6) * 255), np.uint8)
 
 
 def pack_coarse(
@@ -120,4 +137,35 @@ def random_expression(rng: np.random.Generator, names: tuple[str, ...]) -> Float
         lopsided = rng.random() < 0.25
         for i in members:
             beta[i] = strength * (rng.random() if lopsided else 1)
+    return beta
+
+
+def lively_expression(rng: np.random.Generator, names: tuple[str, ...]) -> Float[np.ndarray, "e"]:
+    """A random expression; in two of five the mouth open (speech, laughter, lips that hardly part), in one of six the
+    lids lowered."""
+    beta = random_expression(rng, names)
+
+    def add(group: str, strength: float) -> None:
+        members = [i for i, name in enumerate(names) if name.startswith(group)]
+        beta[members] = np.clip(beta[members] + strength, 0, 1)
+
+    if rng.random() < 0.16:
+        add("eyeBlink", rng.uniform(0.15, 1.0))
+    if rng.random() < 0.6:
+        return beta
+    kind = rng.random()
+    if kind < 0.3:
+        add("jawOpen", rng.uniform(0.03, 0.25))
+    elif kind < 0.65:
+        add("jawOpen", rng.beta(1.3, 1.8))
+        add(
+            str(rng.choice(["mouthFunnel", "mouthPucker", "mouthStretch", "mouthLowerDown"])),
+            rng.uniform(0, 0.5),
+        )
+    else:
+        add("mouthSmile", rng.uniform(0.3, 0.9))
+        add("mouthUpperUp", rng.uniform(0, 0.5))
+        add("mouthLowerDown", rng.uniform(0, 0.6))
+        add("jawOpen", rng.beta(1.0, 3.0) * 0.7)
+        add("cheekSquint", rng.uniform(0, 0.6))
     return beta

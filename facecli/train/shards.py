@@ -123,6 +123,7 @@ def pack(samples: list[Sample]) -> bytes:
         region=np.stack([sample.region for sample in samples]),
         coarse=np.stack([sample.coarse for sample in samples]).astype(np.float16),
         known=np.stack([sample.known for sample in samples]).astype(np.uint8),
+        opening=np.stack([sample.opening for sample in samples]),
         records=np.array(records, np.float32),
     )
     return buffer.getvalue()
@@ -152,5 +153,6 @@ def unpack(path: Path) -> Iterator[Sample]:
             detail,
             float(footprint),
             float(weight),
+            arrays["opening"][k],
         )
         image_start, detail_start = image_end, detail_end

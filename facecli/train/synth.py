@@ -26,9 +26,10 @@ from facecli.train.sample import (
     Sample,
     euler,
     jittered_frame,
+    lively_expression,
     pack_coarse,
+    pack_opening,
     pack_region,
-    random_expression,
     viewing_axis,
 )
 from facecli.train.shade import ambient_occlusion, bump, shade, visible_from
@@ -61,7 +62,7 @@ class Synthesizer:
         """One head: who, its look, from where, under which light, behind what; detail at full size only."""
         model = self.model
         alpha = rng.normal(0, rng.uniform(0.6, 1.25), len(model.identity))
-        vertices = model.vertices(alpha, random_expression(rng, model.expression_names))
+        vertices = model.vertices(alpha, lively_expression(rng, model.expression_names))
         albedo = self._albedo(rng)
         relief = random_relief(rng, albedo, self.plane)
         albedo = moles_and_freckles(rng, albedo)
@@ -129,11 +130,12 @@ class Synthesizer:
             (height * region).astype(np.float32) if size == FULL else None,
             float(footprint),
             1.0,
+            pack_opening(part, region),
         )
 
     def _pose(self, rng: np.random.Generator) -> Float[np.ndarray, "3 3"]:
         yaw = rng.uniform(-90, 90) if rng.random() < 0.3 else np.clip(rng.normal(0, 28), -90, 90)
-        pitch = np.clip(rng.normal(0, 13), -40, 40)
+        pitch = rng.uniform(-40, 40) if rng.random() < 0.25 else np.clip(rng.normal(0, 13), -40, 40)
         return euler(*np.deg2rad([yaw, pitch]))
 
     def _albedo(self, rng: np.random.Generator) -> UInt8[np.ndarray, "t t 3"]:

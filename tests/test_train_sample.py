@@ -1,0 +1,65 @@
+"""What a sample is made of: who looks how, and what lids and lips uncover."""
+
+import numpy as np
+import pytest
+from heads import head_model, needs_assets, view
+
+from facecli.train.headmodel import FACE, IRIS_LEFT, LACRIMAL, TEETH
+from facecli.train.sample import lively_expression, pack_opening
+
+
+def test_an_opening_is_the_share_of_the_surface_that_lids_and_lips_uncover():
+    part = np.full((512, 512), -1)
+    part[:, 256:] = FACE
+    part[128:256, 256:384] = TEETH
+    part[256:258, 400:404] = IRIS_LEFT  # half of one coarse pixel
+    part[300:340, 400:440] = LACRIMAL
+    packed = pack_opening(part, part >= 0)
+    assert (packed[32:64, 64:96] == 255).all()
+    assert packed[64, 100] == 128
+    packed[32:64, 64:96] = packed[64, 100] = 0
+    assert not packed.any()  # the lid's corner is skin, and beside the head there is nothing to open
+
+
+def test_what_stands_in_front_of_a_mouth_is_not_open():
+    part = np.full((512, 512), TEETH)
+    surface = np.ones((512, 512), bool)
+    surface[:, :256] = False
+    packed = pack_opening(part, surface)
+    assert (packed[:, :64] == 0).all() and (packed[:, 64:] == 255).all()
+
+
+@needs_assets
+def test_a_neutral_head_opens_its_eyes_alone_and_a_dropped_jaw_its_mouth():
+    model = head_model()
+    beta = np.zeros(len(model.expression_names), np.float32)
+    shut = view(model.vertices(None, beta)).maps()
+    beta[model.expression_names.index("jawOpen")] = 0.8
+    wide = view(model.vertices(None, beta)).maps()
+    mouth = wide.coordinate[..., 1] < -40
+    assert ((shut.opening > 0.5) & (shut.coordinate[..., 1] < -40)).sum() < 5
+    assert 80 < ((wide.opening > 0.5) & mouth).sum() < 600
+    for maps in (shut, wide):
+        eyes = (maps.opening > 0.5) & (np.abs(maps.coordinate[..., 1]) < 15)
+        assert 30 < eyes.sum() < 250
+        assert (np.abs(maps.coordinate[eyes][:, 0]) > 14).all()
+
+
+@needs_assets
+def test_expressions_stay_within_their_range_and_two_of_five_open_the_mouth():
+    names = head_model().expression_names
+    jaw = names.index("jawOpen")
+    rng = np.random.default_rng(0)
+    drawn = np.stack([lively_expression(rng, names) for _ in range(800)])
+    assert drawn.min() == 0 and drawn.max() <= 1
+    assert 0.35 < (drawn[:, jaw] > 0).mean() < 0.55
+    assert (drawn[:, jaw] > 0.5).mean() > 0.06
+    assert (drawn == 0).all(1).any()  # and some say nothing at all
+
+
+@pytest.mark.parametrize("seed", range(3))
+@needs_assets
+def test_an_expression_depends_on_the_generator_alone(seed):
+    names = head_model().expression_names
+    first, second = (lively_expression(np.random.default_rng(seed), names) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
