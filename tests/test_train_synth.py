@@ -4,8 +4,8 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
-import trimesh
 from heads import head_model, needs_assets
+from labels import check_labels
 
 from facecli.train import synth
 from facecli.train.fit import Fits
@@ -13,7 +13,6 @@ from facecli.train.hair import Hair
 from facecli.train.lift import TEXTURE
 from facecli.train.light import HEIGHT, WIDTH, Light
 from facecli.train.pool import Pool
-from facecli.train.sample import UNIT
 from facecli.train.synth import Synthesizer
 
 pytestmark = needs_assets
@@ -76,12 +75,6 @@ class Recorded(synth.Projection):
         Recorded.last = self
 
 
-def unprojected(frame, size, where, z):
-    """Camera-frame points at pixels (x, y) of a crop of `size` px, at depths z; focal length 1000."""
-    plane = (where - frame[:, 2]) @ np.linalg.inv(frame[:, :2]).T / 1000
-    return np.c_[plane, np.ones(len(plane))] * z[:, None]
-
-
 @pytest.fixture
 def drawn(monkeypatch):
     """What the synthesizer draws first: pixels and depths of the head's vertices."""
@@ -99,37 +92,10 @@ def drawn(monkeypatch):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_known_pixels_lie_on_the_head(seed, drawn):
-    size = 256
-    made = synthesizer().sample(np.random.default_rng(seed), size)
+    made = synthesizer().sample(np.random.default_rng(seed), 256)
     assert made.known.any()
     pixels, depth = drawn[0]
-    projection = Recorded.last
-    vertices = unprojected(projection.frame, size, pixels, depth)
-    surface = trimesh.Trimesh(vertices, head_model().faces, process=False)
-
-    inside = made.known > 0
-    inside[1:-1, 1:-1] &= inside[:-2, 1:-1] & inside[2:, 1:-1] & inside[1:-1, :-2] & inside[1:-1, 2:]
-    rows, columns = np.nonzero(inside)
-    pick = np.random.default_rng(seed).permutation(len(rows))[:300]
-    rows, columns = rows[pick], columns[pick]
-    where = (np.stack([columns, rows], 1) + 0.5) * size / 128 - 0.5
-    rays = unprojected(projection.frame, size, where, np.ones(len(where)))
-    # Depth counts along the line of sight through the crop's centre.
-    axis = unprojected(projection.frame, size, np.full((1, 2), (size - 1) / 2), np.ones(1))[0]
-    axis /= np.linalg.norm(axis)
-    away = projection.translation @ axis - made.coarse[rows, columns, 3].astype(np.float64) * UNIT
-    points = rays * (away / (rays @ axis))[:, None]
-    nearest, distance, triangle = trimesh.proximity.closest_point(surface, points)
-    # A coarse pixel is the mean of four: exact on a plane, a little inside a bend.
-    assert np.median(distance) < 0.03
-    assert np.quantile(distance, 0.9) < 0.2
-
-    corners = head_model().faces[triangle]
-    bary = trimesh.triangles.points_to_barycentric(surface.triangles[triangle], nearest)
-    template = (head_model().neutral[corners] * bary[..., None]).sum(1)
-    off = np.linalg.norm(made.coarse[rows, columns, :3] * UNIT - template, axis=1)
-    assert np.median(off) < 0.05
-    assert np.quantile(off, 0.9) < 0.4
+    check_labels(made, Recorded.last, pixels, depth, seed)
 
 
 @pytest.mark.parametrize("seed", [11, 12])

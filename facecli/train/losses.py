@@ -11,7 +11,7 @@ from facecli.train.sample import UNIT
 WEIGHTS = {
     "region": 1.0,
     "dice": 0.5,
-    "opening": 2.0,
+    "opening": 6.0,
     "coordinate": 4.0,
     "depth": 4.0,
     "depth_nll": 0.1,

@@ -1,0 +1,45 @@
+"""Do a training sample's labels agree with the head that was drawn? Asked of trimesh, which shares no code with it."""
+
+import numpy as np
+import trimesh
+from heads import head_model
+
+from facecli.train.sample import UNIT
+
+
+def unprojected(projection, size, where, z):
+    """Camera-frame points at pixels (x, y) of a crop of `size` px, at depths z."""
+    frame = projection.frame
+    plane = (where - frame[:, 2]) @ np.linalg.inv(frame[:, :2]).T / projection.focal
+    return np.c_[plane, np.ones(len(plane))] * np.reshape(z, (-1, 1))
+
+
+def check_labels(made, projection, pixels, z, seed):
+    """pixels, z: where the sample's vertices were drawn, in a crop of the image's size."""
+    size = len(made.image)
+    vertices = unprojected(projection, size, pixels, z)
+    surface = trimesh.Trimesh(vertices, head_model().faces, process=False)
+
+    inside = made.known > 0
+    inside[1:-1, 1:-1] &= inside[:-2, 1:-1] & inside[2:, 1:-1] & inside[1:-1, :-2] & inside[1:-1, 2:]
+    rows, columns = np.nonzero(inside)
+    pick = np.random.default_rng(seed).permutation(len(rows))[:300]
+    rows, columns = rows[pick], columns[pick]
+    where = (np.stack([columns, rows], 1) + 0.5) * size / 128 - 0.5
+    rays = unprojected(projection, size, where, np.ones(len(where)))
+    # Depth counts along the line of sight through the crop's centre.
+    axis = unprojected(projection, size, np.full((1, 2), (size - 1) / 2), np.ones(1))[0]
+    axis /= np.linalg.norm(axis)
+    away = projection.translation @ axis - made.coarse[rows, columns, 3].astype(np.float64) * UNIT
+    points = rays * (away / (rays @ axis))[:, None]
+    nearest, distance, triangle = trimesh.proximity.closest_point(surface, points)
+    # A coarse pixel is the mean of four: exact on a plane, a little inside a bend.
+    assert np.median(distance) < 0.03
+    assert np.quantile(distance, 0.9) < 0.2
+
+    corners = head_model().faces[triangle]
+    bary = trimesh.triangles.points_to_barycentric(surface.triangles[triangle], nearest)
+    template = (head_model().neutral[corners] * bary[..., None]).sum(1)
+    off = np.linalg.norm(made.coarse[rows, columns, :3] * UNIT - template, axis=1)
+    assert np.median(off) < 0.05
+    assert np.quantile(off, 0.9) < 0.4

@@ -1,0 +1,170 @@
+"""Re-rendered portraits: exact labels of the new head, the photo's own pixels on it, and nothing it did not show."""
+
+from functools import lru_cache
+
+import numpy as np
+import pytest
+from heads import head_model, needs_assets
+from labels import check_labels
+
+from facecli.train import rerender
+from facecli.train.fit import Fits
+from facecli.train.headmodel import BACK, GUMS, TEETH
+from facecli.train.lift import TEXTURE
+from facecli.train.pool import Pool
+from facecli.train.rerender import FIT_DEPTH_WEIGHT, Rerenderer, relit
+
+pytestmark = needs_assets
+
+PHOTO = 512
+FOCAL, DISTANCE = 1300.0, 900.0
+SKIN = np.array([190, 150, 125], np.uint8)
+
+
+@lru_cache(maxsize=1)
+def portrait():
+    """A pool of one neutral frontal head; its photo is skin, a little redder to the right and darker downwards."""
+    along = np.arange(PHOTO)
+    photo = np.empty((PHOTO, PHOTO, 3), np.uint8)
+    photo[:] = SKIN
+    photo[..., 0] = 160 + along // 8
+    photo[..., 1] = 180 - along[:, None] // 8
+    model = head_model()
+    fits = Fits(
+        ["london/0"],
+        np.full((1, 2), float(PHOTO)),
+        np.zeros((1, len(model.identity)), np.float32),
+        np.zeros((1, len(model.expression_names)), np.float32),
+        np.diag([1.0, -1, -1])[None],
+        np.array([[0.0, 0, DISTANCE]]),
+        np.array([FOCAL]),
+        np.zeros(1),
+    )
+    light = np.zeros((1, 9, 3), np.float32)
+    light[:, 0] = 1.0
+    return Pool(
+        fits,
+        np.eye(2, 3)[None],
+        light,
+        np.ones(1),
+        photo[None],
+        np.full((1, PHOTO, PHOTO), 255, np.uint8),
+        np.full((1, TEXTURE, TEXTURE, 3), 150, np.uint8),
+    )
+
+
+@lru_cache(maxsize=1)
+def rerenderer():
+    return Rerenderer(head_model(), portrait(), 256)
+
+
+class Recorded(rerender.Projection):
+    """Keeps the last projection, which no sample carries."""
+
+    last = None
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        Recorded.last = self
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """What is drawn first: pixels and depths of the head's vertices, and the materials seen."""
+    calls = []
+
+    def recorded(pixels, depth, *rest):
+        answer = rasterize(pixels, depth, *rest)
+        calls.append((np.array(pixels, np.float64), np.array(depth, np.float64), answer[0]))
+        return answer
+
+    rasterize = rerender.rasterize
+    monkeypatch.setattr(rerender, "rasterize", recorded)
+    monkeypatch.setattr(rerender, "Projection", Recorded)
+    return calls
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_labels_are_those_of_the_new_head(seed, drawn):
+    made = rerenderer().sample(np.random.default_rng(seed), 0)
+    assert made.known.any() and made.depth_weight == 1.0 and made.detail is None
+    check_labels(made, Recorded.last, *drawn[0][:2], seed)
+
+
+def test_an_unchanged_portrait_is_the_photo_itself_and_its_depth_hardly_counts(drawn):
+    made = rerenderer().sample(np.random.default_rng(3), 0, changed=False)
+    assert made.depth_weight == FIT_DEPTH_WEIGHT
+    known = np.repeat(np.repeat(made.known, 2, 0), 2, 1) > 0
+    across = np.ptp(made.image[known].reshape(-1, 3).astype(int), axis=0)
+    assert across[0] > 15 and across[1] > 15  # the photo's slopes
+    assert (made.image[known][:, 2] == SKIN[2]).mean() > 0.99  # and its constant channel
+
+
+def test_a_mouth_that_the_photo_kept_shut_is_filled_with_teeth_and_gums(drawn, monkeypatch):
+    names = head_model().expression_names
+
+    def wide_open(rng, _):
+        beta = np.zeros(len(names), np.float32)
+        beta[names.index("jawOpen")] = 1.0
+        return beta
+
+    class Mouth(rerender.Rerenderer):
+        def _in_front(self, rng, image, *_):
+            return image  # nothing that could hide it
+
+    monkeypatch.setattr(rerender, "lively_expression", wide_open)
+    part = head_model().part[head_model().part != BACK]
+    seen = 0
+    for seed in range(6):
+        drawn.clear()
+        made = Mouth(head_model(), portrait(), 256).sample(np.random.default_rng(seed), 0)
+        index = drawn[0][2]
+        material = np.where(index >= 0, part[index], -1)
+        gums, teeth = made.image[material == GUMS], made.image[material == TEETH]
+        if len(gums) < 100:
+            continue  # the expression was drawn at no strength, or is seen from the side
+        seen += 1
+        skin = made.image[(index >= 0) & (material != GUMS) & (material != TEETH)].mean()
+        assert gums.mean() < 0.7 * skin
+        assert len(teeth) < 20 or teeth.mean() > gums.mean()
+        share = made.opening[made.known > 0] > 128
+        assert share.sum() > 20
+    assert seen >= 2
+
+
+def test_a_sample_is_made_by_its_generator_alone():
+    first, second, other = (rerenderer().sample(np.random.default_rng(seed), 0) for seed in (5, 5, 6))
+    for field in ("image", "region", "coarse", "known", "opening"):
+        np.testing.assert_array_equal(getattr(first, field), getattr(second, field))
+    assert not np.array_equal(first.image, other.image)
+
+
+def test_what_stands_in_front_is_not_face(monkeypatch):
+    """With something in front of every portrait, the region is smaller, and never larger."""
+    for seed in range(3):
+        bare_rng, rng = (np.random.default_rng(seed) for _ in range(2))
+        with monkeypatch.context() as patched:
+            patched.setattr(rerender, "glasses", lambda *_: None)
+            patched.setattr(rerender, "occluder", lambda *_: None)
+            bare = rerenderer().sample(bare_rng, 0)
+        covered = []
+
+        def cover(_rng, image, region, *_, covered=covered):
+            covered.append(region.sum())
+            region[100:150, 100:150] = False
+
+        with monkeypatch.context() as patched:
+            patched.setattr(rerender, "glasses", cover)
+            patched.setattr(rerender, "occluder", cover)
+            made = rerenderer().sample(rng, 0)
+        assert (made.region <= bare.region).all()
+        assert (made.region[101:149, 101:149] == 0).all() or not covered
+
+
+def test_new_light_is_near_the_old_in_strength():
+    old = np.zeros((9, 3), np.float32)
+    old[0] = 1.0
+    for seed in range(20):
+        new = relit(np.random.default_rng(seed), old)
+        assert 0.55 < (new[0] / old[0]).mean() < 1.15
+        assert np.linalg.norm(new[1:4].mean(1)) < 0.8
