@@ -251,6 +251,7 @@ _HOLD = np.diag([1e-12, _STRETCH, _STRETCH, _STRETCH])
 _OUTLIER_MM = 1.5
 _MIRROR = np.array([-1.0, 1.0, 1.0])
 _BELOW_NOSE_MM = -40.0
+PARTED = 0.5  # where the opening is more, eye, teeth or gums show, and not skin
 
 
 def inner_mouth(
@@ -260,7 +261,7 @@ def inner_mouth(
 
     coordinate: head frame of the template, mm. opening: probability that lids or lips have parted.
     """
-    return (opening > 0.5) & (coordinate[..., 1] < _BELOW_NOSE_MM)
+    return (opening > PARTED) & (coordinate[..., 1] < _BELOW_NOSE_MM)
 
 
 def landmarks_from_maps(

@@ -15,6 +15,7 @@ from facecli.complete import complete, load_face_model, to_mesh
 from facecli.crop import CROP, Crop, crop_from_detection, crop_from_square, exposed
 from facecli.detect import Detection, Detector
 from facecli.geometry import (
+    PARTED,
     displace,
     inner,
     inner_mouth,
@@ -167,10 +168,12 @@ class Reconstructor:
         pose, distance = fit_person(self.model, *look.place, *_points(camera, crop, maps, known))
         pixels, rays = _grid(camera, crop, CROP)
         finer = upsample_masked(np.dstack([maps.coordinate, maps.depth, maps.opening]), known, CROP)
-        outside = region & ~inner_mouth(finer[..., :3], finer[..., 4])
+        skinned = region & (finer[..., 4] < PARTED)
+        if skinned.sum() < SMALLEST_REGION:
+            return None
         surface = positions(finer[..., 3].astype(np.float64), rays, distance)
         landmarks, landmarks_3d, visible = landmarks_from_maps(
-            finer[outside][:, :3], pixels[outside], surface[outside], self.template.landmarks, pose, camera
+            finer[skinned][:, :3], pixels[skinned], surface[skinned], self.template.landmarks, pose, camera
         )
         photographed = crop.warp(image.pixels, CROP)
         if self.detail:
@@ -183,7 +186,7 @@ class Reconstructor:
         texture = crop.warp(image.pixels, _texture_size(crop))
         whole = skin = dense = expression = None
         if self.whole:
-            sure = inner(region) & outside
+            sure = inner(region) & ~inner_mouth(finer[..., :3], finer[..., 4])
             completed = complete(self.model, finer[sure][:, :3], pose.to_head(surface[sure]))
             shown = Shown(surface[..., 2], region)
             skin = bake(self.model, completed, shown, texture, camera, pose, crop)

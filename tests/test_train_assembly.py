@@ -202,3 +202,29 @@ def test_a_region_too_small_is_no_face():
     look = scene.look(replace(maps, region=speck))
     assert look.place is None
     assert reconstructor()._assemble(PHOTO, scene.camera, ANYWHERE, look, {}) is None
+
+
+def test_what_is_all_eyes_and_teeth_is_no_face():
+    scene = view(head_model().neutral)
+    maps = scene.maps()
+    look = replace(scene.look(maps), maps=replace(maps, opening=np.ones_like(maps.opening)))
+    assert look.place is not None
+    assert reconstructor()._assemble(PHOTO, scene.camera, ANYWHERE, look, {}) is None
+
+
+@pytest.mark.parametrize("jaw", [0.0, 0.3, 0.9])
+def test_lips_part_as_far_as_the_jaw_drops(jaw):
+    model = head_model()
+    beta = np.zeros(len(model.expression_names), np.float32)
+    beta[model.expression_names.index("jawOpen")] = jaw
+    vertices = model.vertices(None, beta)
+    scene = view(vertices, yaw=12.0)
+    found = assemble(scene).landmarks
+    truth = scene.camera.project(scene.pose.to_camera(vertices[model.landmark_vertices].astype(np.float64)))
+    gaps = [
+        float(np.linalg.norm(points[[61, 62, 63]] - points[[67, 66, 65]], axis=1).mean())
+        for points in (found, truth)
+    ]
+    eyes = float(np.linalg.norm(truth[36] - truth[45]))
+    assert abs(gaps[0] - gaps[1]) < 0.02 * eyes
+    assert gaps[1] > jaw * 0.2 * eyes
