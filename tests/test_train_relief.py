@@ -5,7 +5,16 @@ import numpy as np
 import pytest
 
 from facecli.train.lift import TEXTURE
-from facecli.train.relief import folds, moles_and_freckles, pores, random_relief, relief_from_colour, wrinkles
+from facecli.train.relief import (
+    Creases,
+    creases_of,
+    folds,
+    moles_and_freckles,
+    pores,
+    random_relief,
+    relief_from_colour,
+    wrinkles,
+)
 
 HALF = 130.0  # mm from the middle of this flat "head" to the border of its texture
 
@@ -74,3 +83,29 @@ def test_moles_and_freckles_darken_red_least_and_nothing_brightens():
     spotted = moles_and_freckles(np.random.default_rng(2), albedo)
     assert (spotted <= albedo).all()
     assert (spotted < albedo).any()
+
+
+KINDS = {  # where each kind of fold lies on the mean head, mm
+    "forehead": lambda x, y: (np.abs(x) < 20) & (y > 40) & (y < 70),
+    "frown": lambda x, y: (np.abs(x) < 14) & (y > 14) & (y < 30),
+    "eyes": lambda x, y: (np.abs(x) > 52) & (np.abs(x) < 66) & (np.abs(y) < 10),
+    "cheeks": lambda x, y: (np.abs(x) > 18) & (np.abs(x) < 36) & (y < -46) & (y > -66),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_expression_folds_the_skin_where_it_moves_it(plane, kind):
+    def depth(creases):
+        """Mean valley of many people there, mm."""
+        there = KINDS[kind](plane[..., 0], plane[..., 1])
+        heights = [folds(np.random.default_rng(seed), plane, 0.5, creases)[there] for seed in range(40)]
+        return -np.minimum(heights, 0).mean()
+
+    rest, creased = depth(Creases()), depth(Creases(**{kind: 1.0}))
+    assert creased > 1.5 * rest > 0
+
+
+def test_a_smile_creases_eyes_and_cheeks_and_raised_brows_the_forehead():
+    names = ("browInnerUp_L", "mouthSmile_L", "mouthSmile_R", "jawOpen")
+    assert creases_of(np.array([0.0, 0.7, 0.2, 1.0]), names) == Creases(0, 0, 0.7, 0.7)
+    assert creases_of(np.array([0.4, 0.0, 0.0, 1.0]), names) == Creases(0.4, 0, 0, 0)

@@ -1,5 +1,7 @@
 """Skin relief with exact ground truth: displacement maps in UV space, in mm along the normal."""
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -11,6 +13,35 @@ MM_PER_TEXEL = 0.45
 
 CANVAS, CANVAS_MM = 512, 0.4
 """Folds are drawn on a square of so many pixels, each so many mm of the mean head seen from the front."""
+
+
+@dataclass(frozen=True)
+class Creases:
+    """How much an expression folds the skin, 0 to 1: forehead, between the brows, at the eyes, on the cheeks."""
+
+    forehead: float = 0.0
+    frown: float = 0.0
+    eyes: float = 0.0
+    cheeks: float = 0.0
+
+
+AT_REST = Creases()
+_CREASING = {
+    "forehead": ("browInnerUp", "browOuterUp"),
+    "frown": ("browDown", "noseSneer"),
+    "eyes": ("eyeSquint", "cheekSquint", "mouthSmile"),
+    "cheeks": ("mouthSmile", "mouthDimple", "mouthStretch", "mouthUpperUp"),
+}
+
+
+def creases_of(beta: Float[np.ndarray, "e"], names: tuple[str, ...]) -> Creases:
+    """What an expression of the head model folds: of each kind the strongest of the shapes that do."""
+    weights = list(zip(names, beta, strict=True))
+    strongest = {
+        kind: max((float(weight) for name, weight in weights if name.startswith(shapes)), default=0.0)
+        for kind, shapes in _CREASING.items()
+    }
+    return Creases(**strongest)
 
 
 def relief_from_colour(albedo: UInt8[np.ndarray, "t t 3"], strength: float) -> Float[np.ndarray, "t t"]:
@@ -50,43 +81,47 @@ def wrinkles(rng: np.random.Generator, count: int, depth: float) -> Float[np.nda
 
 
 def folds(
-    rng: np.random.Generator, plane: Float[np.ndarray, "t t 2"], depth: float
+    rng: np.random.Generator, plane: Float[np.ndarray, "t t 2"], depth: float, creases: Creases = AT_REST
 ) -> Float[np.ndarray, "t t"]:
     """The lines that faces share: on the forehead, between the brows, at the eyes' corners, under the eyes, from
-    nose to mouth and below it; each kind there or not, never quite symmetric. `plane`: x and y (mm) of each texel
-    on the mean head."""
+    nose to mouth and below it; each kind there or not, never quite symmetric, and the deeper and the more likely the
+    more the expression folds the skin there. `plane`: x and y (mm) of each texel on the mean head."""
     canvas = np.zeros((CANVAS, CANVAS), np.float32)
 
-    def draw(points: Float[np.ndarray, "p 2"], strength: float) -> None:
+    def there(share: float, crease: float) -> bool:
+        return bool(rng.random() < share + (1 - share) * 0.8 * crease)
+
+    def draw(points: Float[np.ndarray, "p 2"], strength: float, crease: float = 0.0) -> None:
         wavy = points + cv2.GaussianBlur(rng.normal(0, 4.0, points.shape), (1, 9), 2.0)
         pixels = (wavy * [1, -1] / CANVAS_MM + CANVAS / 2) * 8
-        cv2.polylines(canvas, [pixels.astype(np.int32)], False, strength, 1, cv2.LINE_AA, 3)
+        cv2.polylines(canvas, [pixels.astype(np.int32)], False, strength * (1 + crease), 1, cv2.LINE_AA, 3)
 
     t = np.linspace(0, 1, 16)
-    if rng.random() < 0.6:
+    if there(0.6, creases.forehead):
         for y in np.cumsum(rng.uniform(6, 11, rng.integers(1, 6))) + rng.uniform(22, 34):
             reach = rng.uniform(15, 48)
             x = (t * 2 - 1) * reach + rng.normal(0, 6)
-            draw(np.c_[x, y + rng.normal(0, 3) * np.cos(x / 14)], rng.uniform(0.3, 1))
+            draw(np.c_[x, y + rng.normal(0, 3) * np.cos(x / 14)], rng.uniform(0.3, 1), creases.forehead)
     for side in (-1, 1):
-        if rng.random() < 0.4:
+        if there(0.4, creases.frown):
             draw(
                 np.c_[side * (rng.uniform(4, 9) + 3 * t), rng.uniform(8, 14) + rng.uniform(8, 20) * t],
                 rng.uniform(0.3, 1),
+                creases.frown,
             )
-        if rng.random() < 0.5:
+        if there(0.5, creases.eyes):
             for angle in rng.uniform(-0.7, 0.7, rng.integers(1, 6)):
                 start = np.array([side * rng.uniform(48, 54), rng.uniform(-4, 3)])
                 ray = np.array([side * np.cos(angle), np.sin(angle)]) * rng.uniform(6, 20)
-                draw(start + t[:, None] * ray, rng.uniform(0.2, 0.8))
+                draw(start + t[:, None] * ray, rng.uniform(0.2, 0.8), creases.eyes)
         if rng.random() < 0.5:
             for below in rng.uniform(-22, -11, rng.integers(1, 3)):
                 x = side * (31 + (t - 0.5) * rng.uniform(18, 32))
                 draw(np.c_[x, below - 5 * np.sin(np.pi * t)], rng.uniform(0.2, 0.9))
-        if rng.random() < 0.6:
+        if there(0.6, creases.cheeks):
             end = np.array([side * rng.uniform(27, 36), rng.uniform(-82, -66)])
             curve = np.array([side * 17, -40]) * (1 - t[:, None]) + end * t[:, None]
-            draw(curve + np.c_[side * 5 * np.sin(np.pi * t), 0 * t], rng.uniform(0.5, 1.5))
+            draw(curve + np.c_[side * 5 * np.sin(np.pi * t), 0 * t], rng.uniform(0.5, 1.5), creases.cheeks)
         if rng.random() < 0.3:
             x = side * (rng.uniform(25, 30) + 3 * t)
             draw(np.c_[x, -76 - rng.uniform(8, 22) * t], rng.uniform(0.3, 1))
@@ -99,9 +134,12 @@ def folds(
 
 
 def random_relief(
-    rng: np.random.Generator, albedo: UInt8[np.ndarray, "t t 3"], plane: Float[np.ndarray, "t t 2"]
+    rng: np.random.Generator,
+    albedo: UInt8[np.ndarray, "t t 3"],
+    plane: Float[np.ndarray, "t t 2"],
+    creases: Creases = AT_REST,
 ) -> Float[np.ndarray, "t t"]:
-    """Relief of one random skin, mm; often nearly smooth, sometimes old. `plane` as in `folds`."""
+    """Relief of one random skin, mm; often nearly smooth, sometimes old. `plane` and `creases` as in `folds`."""
     age = rng.beta(1.0, 1.6)
     out = pores(rng, rng.uniform(0.0, 0.06))
     if rng.random() < 0.75:
@@ -109,7 +147,7 @@ def random_relief(
     if rng.random() < 0.7:
         out = out + wrinkles(rng, int(rng.integers(2, 10 + 40 * age)), rng.uniform(0.1, 0.5) * (0.4 + age))  # type: ignore[call-overload]
     if rng.random() < 0.8:
-        out = out + folds(rng, plane, rng.uniform(0.1, 0.8) * (0.3 + age))
+        out = out + folds(rng, plane, rng.uniform(0.1, 0.8) * (0.3 + age), creases)
     return np.clip(out, -1.5, 1.5).astype(np.float32)
 
 

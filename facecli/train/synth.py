@@ -19,7 +19,7 @@ from facecli.train.light import Light, random_light
 from facecli.train.pool import Pool
 from facecli.train.props import Projection, background, glasses, occluder
 from facecli.train.raster import interpolate, rasterize, vertex_normals
-from facecli.train.relief import moles_and_freckles, random_relief
+from facecli.train.relief import creases_of, moles_and_freckles, random_relief
 from facecli.train.sample import (
     COARSE,
     FULL,
@@ -62,9 +62,10 @@ class Synthesizer:
         """One head: who, its look, from where, under which light, behind what; detail at full size only."""
         model = self.model
         alpha = rng.normal(0, rng.uniform(0.6, 1.25), len(model.identity))
-        vertices = model.vertices(alpha, lively_expression(rng, model.expression_names))
+        beta = lively_expression(rng, model.expression_names)
+        vertices = model.vertices(alpha, beta)
         albedo = self._albedo(rng)
-        relief = random_relief(rng, albedo, self.plane)
+        relief = random_relief(rng, albedo, self.plane, creases_of(beta, model.expression_names))
         albedo = moles_and_freckles(rng, albedo)
 
         turn = self._pose(rng)
