@@ -184,3 +184,28 @@ def test_a_training_may_begin_with_published_parameters(shards, tmp_path):
     for name, tensor in published.items():
         assert torch.equal(tensors[f"network.{name}"], tensor.float())
         assert torch.equal(tensors[f"average.{name}"], tensor.float())
+
+
+def test_a_network_of_fewer_outputs_is_a_beginning():
+    torch.manual_seed(1)
+    old, new = FaceNetwork(SMALL).state_dict(), FaceNetwork(SMALL)
+    fresh = {name: tensor.clone() for name, tensor in new.state_dict().items()}
+    last = "coarse.1.weight"
+    loop.begin_with(new, old | {last: old[last][:5].half(), "coarse.1.bias": old["coarse.1.bias"][:5]})
+    now = new.state_dict()
+    assert torch.equal(now["stem.0.weight"], old["stem.0.weight"])
+    assert torch.equal(now[last][:5], old[last][:5].half().float())
+    assert torch.equal(now[last][5:], fresh[last][5:])
+
+
+@pytest.mark.parametrize("change", ["missing", "more", "larger"])
+def test_another_network_is_no_beginning(change):
+    network = FaceNetwork(SMALL)
+    parameters = dict(network.state_dict())
+    bias = parameters.pop("coarse.1.bias")
+    if change == "more":
+        parameters |= {"coarse.1.bias": bias, "coarse.7.bias": bias}
+    if change == "larger":
+        parameters["coarse.1.bias"] = torch.zeros(len(bias) + 1)
+    with pytest.raises(RuntimeError):
+        loop.begin_with(network, parameters)

@@ -58,13 +58,13 @@ def train(
     """Train until `recipe.seconds` are spent or `stop_after` seconds from now; continue from `folder` if it
     has a checkpoint. Writes `checkpoint.safetensors` every two minutes and `log.csv`. The members of a `team`
     share each batch. A training without a checkpoint begins with the parameters of `start`, a published
-    network.safetensors of the same config."""
+    network.safetensors of the same config, be it with fewer outputs."""
     team = team or Team()
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
     network = FaceNetwork(config)
     if start is not None:
-        network.load_state_dict({name: tensor.float() for name, tensor in load_file(start).items()})
+        begin_with(network, load_file(start))
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
     optimiser = torch.optim.AdamW(
@@ -132,6 +132,16 @@ def train(
             last_save = now
     if team.leads:
         save(checkpoint, network, average, optimiser, progress, recipe, config)
+
+
+def begin_with(network: FaceNetwork, parameters: dict[str, torch.Tensor]) -> None:
+    """Take over a network's parameters; channels that it did not have yet stay as they are. Raises RuntimeError where
+    the two do not fit."""
+    state = network.state_dict()
+    if state.keys() != parameters.keys():
+        raise RuntimeError(f"other parameters: {sorted(state.keys() ^ parameters.keys())}")
+    for name, tensor in parameters.items():
+        state[name][tuple(slice(size) for size in tensor.shape)] = tensor.float()
 
 
 def groups(network: FaceNetwork, recipe: Recipe) -> list[dict[str, Any]]:
