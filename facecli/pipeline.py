@@ -29,6 +29,7 @@ from facecli.images import Image
 from facecli.landmarks import Landmarks, dense_landmarks
 from facecli.mesh import Mesh, grid_mesh
 from facecli.pose import fit_person
+from facecli.rims import on_rims
 from facecli.runtime import Maps, Network
 from facecli.texture import Shown, Skin, bake, vertex_colors
 from facecli.weights import Template, Weights, load_template, load_weights
@@ -175,6 +176,10 @@ class Reconstructor:
         landmarks, landmarks_3d, visible = landmarks_from_maps(
             finer[skinned][:, :3], pixels[skinned], surface[skinned], self.template.landmarks, pose, camera
         )
+        rims = crop.to_photo(on_rims(crop.to_crop(landmarks), finer[..., 4].astype(np.float64)))
+        rims = np.where(visible[:, None], rims, landmarks)
+        landmarks_3d[:, :2] += (rims - landmarks) * landmarks_3d[:, 2:] / camera.focal
+        landmarks = rims
         photographed = crop.warp(image.pixels, CROP)
         if self.detail:
             step = INPUT // CROP

@@ -1,0 +1,70 @@
+"""The rims of lids and lips: where they have parted, the network sees the gap itself.
+
+Template coordinates are smooth, so that landmarks found from them keep narrow gaps too narrow. The opening (see
+`runtime.Maps`) is the share of each pixel that shows eye, teeth or gums: summed across a gap it is the gap's width,
+however blurred, as the sum of a line's ink is its width in a blurred picture.
+"""
+
+import numpy as np
+from jaxtyping import Float
+
+from facecli.complete import sample
+
+# Corner, corner, the pairs of upper and lower rim between them in the order of iBUG, and how far beyond the opening
+# the points of the upper and of the lower rim lie on the head model, over the distance between the corners.
+_GAPS = (
+    (36, 39, ((37, 41), (38, 40)), (0.024, 0.015)),
+    (42, 45, ((43, 47), (44, 46)), (0.024, 0.015)),
+    (60, 64, ((61, 67), (62, 66), (63, 65)), (0.004, 0.011)),
+)
+_STEPS = 129  # along the line that is searched
+_REACH = 0.6  # of the distance between the corners, to both sides of where the rims were thought to be
+_ASTRAY = 0.15  # a gap whose middle is farther than this from there is another's
+_SURE = 0.3  # less opening than this at its most may be a shadow
+_END = 0.02
+
+
+def on_rims(
+    landmarks: Float[np.ndarray, "68 2"], opening: Float[np.ndarray, "s s"]
+) -> Float[np.ndarray, "68 2"]:
+    """Landmarks with the inner rims of lids and lips moved, across the gap, to where the opening ends.
+
+    landmarks: iBUG 68 in pixels of `opening`, centres at integers. opening: share that lids or lips have uncovered.
+    A pair of rims between which nothing is open stays where it is.
+    """
+    moved = landmarks.copy()
+    for first, second, pairs, (above, below) in _GAPS:
+        along = landmarks[second] - landmarks[first]
+        width = float(np.linalg.norm(along))
+        if width < 1:  # pixel: seen from the side
+            continue
+        across = np.array([-along[1], along[0]]) / width  # from the upper rim to the lower, seen upright
+        at = np.linspace(-_REACH, _REACH, _STEPS) * width
+        for upper, lower in pairs:
+            middle = (landmarks[upper] + landmarks[lower]) / 2
+            share = sample(opening[..., None], middle + at[:, None] * across)[:, 0]
+            gap = _gap(share, at, _ASTRAY * width)
+            if gap is not None:
+                centre, half = gap
+                moved[upper] = middle + (centre - half - above * width) * across
+                moved[lower] = middle + (centre + half + below * width) * across
+    return moved
+
+
+def _gap(
+    share: Float[np.ndarray, " n"], at: Float[np.ndarray, " n"], astray: float
+) -> tuple[float, float] | None:
+    """Middle and half width of the opening nearest to `at` = 0."""
+    sure = np.flatnonzero(share > _SURE)
+    if len(sure) == 0:
+        return None
+    start = end = int(sure[np.abs(at[sure]).argmin()])
+    while start > 0 and share[start - 1] > _END:
+        start -= 1
+    while end < len(share) - 1 and share[end + 1] > _END:
+        end += 1
+    if start == 0 or end == len(share) - 1:
+        return None  # no end within reach
+    here, step = share[start : end + 1], at[1] - at[0]
+    centre = float(here @ at[start : end + 1] / here.sum())
+    return (centre, float(here.sum() * step / 2)) if abs(centre) < astray else None

@@ -1,0 +1,91 @@
+"""Rims of lids and lips: the width of a gap comes back however blurred it is, and nothing moves without one."""
+
+import cv2
+import numpy as np
+import pytest
+
+from facecli.rims import on_rims
+
+SIZE = 128
+MOUTH = {
+    60: (-20, 0),
+    64: (20, 0),
+    61: (-10, -1),
+    62: (0, -1),
+    63: (10, -1),
+    67: (-10, 1),
+    66: (0, 1),
+    65: (10, 1),
+}
+ABOVE, BELOW = 0.004 * 40, 0.011 * 40
+
+
+def face(turn=0.0, middle=(64.0, 64.0)):
+    """Landmarks with a mouth 40 px wide and shut, everything else in one corner."""
+    points = np.zeros((68, 2))
+    rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    for index, place in MOUTH.items():
+        points[index] = rotation @ np.array(place, float) + middle
+    return points
+
+
+def band(height, shift=0.0, turn=0.0, blur=0.0, size=SIZE):
+    """A gap of so many pixels' height, shifted downwards, turned about the middle and blurred."""
+    fine = 8
+    along = (np.arange(size * fine) + 0.5) / fine - 0.5 - size / 2
+    x, y = np.meshgrid(along, along)
+    across = -x * np.sin(turn) + y * np.cos(turn) - shift
+    length = x * np.cos(turn) + y * np.sin(turn)
+    gap = ((np.abs(across) < height / 2) & (np.abs(length) < 24)).astype(np.float32)
+    share = cv2.resize(gap, (size, size), interpolation=cv2.INTER_AREA)
+    return (cv2.GaussianBlur(share, (0, 0), blur) if blur else share).astype(np.float64)
+
+
+@pytest.mark.parametrize("blur", [0.0, 0.7, 1.5])
+@pytest.mark.parametrize("height", [2.0, 3.3, 9.0])
+@pytest.mark.parametrize("turn", [0.0, 0.6, -2.5])
+def test_a_gap_is_as_wide_as_it_is_however_blurred(height, blur, turn):
+    if height == 2.0 and blur == 1.5:
+        height = 3.0  # less would be taken for a shadow
+    moved = on_rims(face(turn), band(height, turn=turn, blur=blur))
+    down = np.array([-np.sin(turn), np.cos(turn)])
+    for upper, lower in ((61, 67), (62, 66), (63, 65)):
+        gap = (moved[lower] - moved[upper]) @ down
+        assert gap == pytest.approx(height + ABOVE + BELOW, abs=0.15)
+        assert np.abs((moved[lower] + moved[upper]) / 2 - 64).max() < 24
+
+
+def test_rims_follow_a_gap_that_is_not_where_the_lips_were_thought_to_meet():
+    moved = on_rims(face(), band(4.0, shift=3.0))
+    np.testing.assert_allclose(moved[62], [64, 64 + 3 - 2 - ABOVE], atol=0.1)
+    np.testing.assert_allclose(moved[66], [64, 64 + 3 + 2 + BELOW], atol=0.1)
+
+
+def test_only_rims_move():
+    points = face()
+    moved = on_rims(points, band(6.0))
+    still = np.setdiff1d(np.arange(68), [61, 62, 63, 65, 66, 67])
+    np.testing.assert_array_equal(moved[still], points[still])
+    assert not np.array_equal(moved[62], points[62])
+    np.testing.assert_array_equal(points, face())  # nor is the argument changed
+
+
+@pytest.mark.parametrize(
+    "opening",
+    [np.zeros((SIZE, SIZE)), band(6.0) * 0.25, band(4.0, shift=15.0), np.ones((SIZE, SIZE))],
+    ids=["shut", "a shadow", "another's", "without end"],
+)
+def test_nothing_moves_without_a_gap_of_its_own(opening):
+    points = face()
+    np.testing.assert_array_equal(on_rims(points, opening), points)
+
+
+def test_a_mouth_seen_from_the_side_has_no_across():
+    points = face()
+    points[64] = points[60] + 0.5
+    np.testing.assert_array_equal(on_rims(points, band(6.0)), points)
+
+
+def test_a_mouth_beyond_the_picture_stays():
+    points = face(middle=(64.0, 300.0))
+    np.testing.assert_array_equal(on_rims(points, band(6.0)), points)
