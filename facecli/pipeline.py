@@ -29,7 +29,7 @@ from facecli.images import Image
 from facecli.landmarks import Landmarks, dense_landmarks
 from facecli.mesh import Mesh, grid_mesh
 from facecli.pose import fit_person
-from facecli.rims import on_rims
+from facecli.rims import on_rims, rim_points
 from facecli.runtime import Maps, Network
 from facecli.texture import Shown, Skin, bake, vertex_colors
 from facecli.weights import Template, Weights, load_template, load_weights
@@ -46,6 +46,7 @@ FAR_CENTRE, FAR_SIZE, FAR_ROLL = (
 SMALLEST_REGION = 400  # pixels of the 256 px crop: less is no face to make a mesh of
 LARGEST_TEXTURE = 1024
 DISAGREEMENT = 0.35  # detector and network apart by more than this share of the face's size: there is no face
+NOTICEABLE = 1e-6  # pixels: less is only arithmetic
 SAME_FACE = 0.3  # landmarks closer than this share of the face's size: two detections of one face
 
 
@@ -177,8 +178,8 @@ class Reconstructor:
             finer[skinned][:, :3], pixels[skinned], surface[skinned], self.template.landmarks, pose, camera
         )
         rims = crop.to_photo(on_rims(crop.to_crop(landmarks), finer[..., 4].astype(np.float64)))
-        rims = np.where(visible[:, None], rims, landmarks)
         landmarks_3d[:, :2] += (rims - landmarks) * landmarks_3d[:, 2:] / camera.focal
+        visible |= (np.abs(rims - landmarks) > NOTICEABLE).any(1)
         landmarks = rims
         photographed = crop.warp(image.pixels, CROP)
         if self.detail:
@@ -192,7 +193,10 @@ class Reconstructor:
         whole = skin = dense = expression = None
         if self.whole:
             sure = inner(region) & ~inner_mouth(finer[..., :3], finer[..., 4])
-            completed = complete(self.model, finer[sure][:, :3], pose.to_head(surface[sure]))
+            template_rims = rim_points(self.template.landmarks.astype(np.float64), visible)
+            seen = np.concatenate([finer[sure][:, :3], template_rims])
+            places = pose.to_head(np.concatenate([surface[sure], rim_points(landmarks_3d, visible)]))
+            completed = complete(self.model, seen, places)
             shown = Shown(surface[..., 2], region)
             skin = bake(self.model, completed, shown, texture, camera, pose, crop)
             whole = to_mesh(self.model, completed, vertex_colors(skin.texture, self.model.uv))

@@ -6,7 +6,7 @@ however blurred, as the sum of a line's ink is its width in a blurred picture.
 """
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from facecli.complete import sample
 
@@ -22,6 +22,7 @@ _REACH = 0.6  # of the distance between the corners, to both sides of where the 
 _ASTRAY = 0.15  # a gap whose middle is farther than this from there is another's
 _SURE = 0.3  # less opening than this at its most may be a shadow
 _END = 0.02
+_POINTS_A_RIM = 300
 
 
 def on_rims(
@@ -68,3 +69,23 @@ def _gap(
     here, step = share[start : end + 1], at[1] - at[0]
     centre = float(here @ at[start : end + 1] / here.sum())
     return (centre, float(here.sum() * step / 2)) if abs(centre) < astray else None
+
+
+def rim_points(
+    landmarks: Float[np.ndarray, "68 3"], visible: Bool[np.ndarray, "68"]
+) -> Float[np.ndarray, "n 3"]:
+    """Points along the inner rims of lids and lips, from corner to corner, of those rims that are visible as a whole.
+
+    For the same `visible` they are the same places of a face, whoever's landmarks they are. They are many, because a
+    rim is a line, and must hold its own against the pixels on both sides of it.
+    """
+    parts = [np.zeros((0, 3))]
+    for first, second, pairs, _ in _GAPS:
+        for side in (0, 1):
+            rim = [first, *(pair[side] for pair in pairs), second]
+            if visible[rim].all():
+                at = np.linspace(0, len(rim) - 1, _POINTS_A_RIM)
+                parts.append(
+                    np.stack([np.interp(at, np.arange(len(rim)), along) for along in landmarks[rim].T], 1)
+                )
+    return np.concatenate(parts)

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from facecli.rims import on_rims
+from facecli.rims import on_rims, rim_points
 
 SIZE = 128
 MOUTH = {
@@ -89,3 +89,25 @@ def test_a_mouth_seen_from_the_side_has_no_across():
 def test_a_mouth_beyond_the_picture_stays():
     points = face(middle=(64.0, 300.0))
     np.testing.assert_array_equal(on_rims(points, band(6.0)), points)
+
+
+def test_points_of_a_rim_run_through_its_landmarks_from_corner_to_corner():
+    landmarks = np.random.default_rng(0).normal(size=(68, 3))
+    points = rim_points(landmarks, np.ones(68, bool))
+    assert len(points) % 6 == 0
+    upper_lip = points.reshape(6, -1, 3)[4]
+    for index, nearest in ((60, 0), (64, -1)):
+        np.testing.assert_array_equal(upper_lip[nearest], landmarks[index])
+    for index in (61, 62, 63):
+        assert np.linalg.norm(upper_lip - landmarks[index], axis=1).min() < 0.05
+    assert np.linalg.norm(np.diff(upper_lip, axis=0), axis=1).max() < 0.1
+
+
+def test_a_rim_that_is_hidden_in_part_has_no_points():
+    landmarks, visible = np.random.default_rng(0).normal(size=(68, 3)), np.ones(68, bool)
+    every = rim_points(landmarks, visible)
+    visible[38] = False  # the right eye's upper lid
+    np.testing.assert_array_equal(rim_points(landmarks, visible), every[len(every) // 6 :])
+    visible[60] = False  # the mouth's corner, of both lips
+    assert len(rim_points(landmarks, visible)) == len(every) // 2
+    assert rim_points(landmarks, np.zeros(68, bool)).shape == (0, 3)
