@@ -173,16 +173,29 @@ def load_face_model(weights: Weights) -> FaceModel:
 
 
 def complete(
-    model: FaceModel, coordinate: Float[np.ndarray, "n 3"], points: Float[np.ndarray, "n 3"]
+    model: FaceModel,
+    coordinate: Float[np.ndarray, "n 3"],
+    points: Float[np.ndarray, "n 3"],
+    rims: tuple[Float[np.ndarray, "r 3"], Float[np.ndarray, "r 3"]] | None = None,
 ) -> Surface:
     """The complete face that explains the visible pixels.
 
-    coordinate: template coordinate of each visible pixel, mm; points: its position, mm, head frame.
+    coordinate: template coordinate of each visible pixel, mm; points: its position, mm, head frame. rims: the same of
+    points that are known to be on the inner rims of lids and lips. Where there are some, the pixels beside the lips,
+    which may be of the other lip, are not asked.
     """
     cells, usable = to_cells(model, coordinate)
     cells, points = cells[usable], points[usable]
+    sure = np.zeros(len(cells), bool)
+    if rims is not None and len(rims[0]):
+        rim_cells = model.chart.cells(rims[0])
+        if _at(model.lips, rim_cells).any():
+            far = ~_at(model.lips, cells)
+            cells, points = cells[far], points[far]
+        sure = np.arange(len(cells) + len(rim_cells)) >= len(cells)
+        cells, points = np.concatenate([cells, rim_cells]), np.concatenate([points, rims[1]])
     shape = most_probable(model, cells, points)
-    residual, trust = left_over(model, cells, points - sample(shape, cells))
+    residual, trust = left_over(model, cells, points - sample(shape, cells), sure)
     return with_left_over(model, shape, residual, trust)
 
 
@@ -198,14 +211,27 @@ def to_cells(
 
 
 def left_over(
-    model: FaceModel, cells: Float[np.ndarray, "n 2"], residual: Float[np.ndarray, "n 3"]
+    model: FaceModel,
+    cells: Float[np.ndarray, "n 2"],
+    residual: Float[np.ndarray, "n 3"],
+    sure: Bool[np.ndarray, " n"] | None = None,
 ) -> tuple[Float[np.ndarray, "g g 3"], Float[np.ndarray, "g g"]]:
-    """What pixels leave over from a face of the model, mm, in each cell, and how far to follow it there."""
-    column, row = np.rint(cells).astype(int).T
-    limit = np.where(model.lips[row, column], WRONG_AT_LIPS_MM, WRONG_MM)
-    close = np.linalg.norm(residual, axis=1) < limit
+    """What pixels leave over from a face of the model, mm, in each cell, and how far to follow it there.
+
+    sure: those that are known to be of the lip that they are said to be of.
+    """
+    doubtful = _at(model.lips, cells)
+    if sure is not None:
+        doubtful &= ~sure
+    close = np.linalg.norm(residual, axis=1) < np.where(doubtful, WRONG_AT_LIPS_MM, WRONG_MM)
     grid, weight = splat(cells[close], residual[close], model.mean.shape[0])
     return grid, _trust(model, weight)
+
+
+def _at(mask: Bool[np.ndarray, "g g"], cells: Float[np.ndarray, "n 2"]) -> Bool[np.ndarray, " n"]:
+    """The nearest cells' values."""
+    column, row = np.rint(cells).astype(int).T
+    return np.asarray(mask[row, column])
 
 
 def with_left_over(

@@ -271,12 +271,14 @@ def landmarks_from_maps(
     template: Float[np.ndarray, "68 3"],
     pose: Pose,
     camera: Camera,
+    skin: Bool[np.ndarray, " n"] | None = None,
 ) -> tuple[Float[np.ndarray, "68 2"], Float[np.ndarray, "68 3"], Bool[np.ndarray, "68"]]:
     """The iBUG 68 landmarks of a face whose pixels know their place on the template.
 
     coordinate: head frame of the template, mm, of each pixel of the region. pixels: photo frame. positions:
     camera frame, mm, of the same. template: the landmarks on the template, mm. Returns photo pixels,
-    camera-frame mm, and which of them the photo shows.
+    camera-frame mm, and which of them the photo shows. skin: the pixels that landmarks are found from, by default all;
+    the others (eyes, teeth) only tell that nothing stands in front.
 
     What the pose leaves over (in pixels and in mm) is regressed on the template coordinate near each
     landmark: affine, Gaussian weights, one robust reweighting. The two lips meet on the template, so each
@@ -303,6 +305,8 @@ def landmarks_from_maps(
         if index in _UPPER_LIP or index in _LOWER_LIP:
             above = coordinate[around, 1] - _lip_line(template, coordinate[around, 0])
             own &= above > 0 if index in _UPPER_LIP else above < 0
+        if skin is not None:
+            own &= skin[around]
         near = around[own]
         if len(near) < 4:
             continue

@@ -46,6 +46,7 @@ FAR_CENTRE, FAR_SIZE, FAR_ROLL = (
 SMALLEST_REGION = 400  # pixels of the 256 px crop: less is no face to make a mesh of
 LARGEST_TEXTURE = 1024
 DISAGREEMENT = 0.35  # detector and network apart by more than this share of the face's size: there is no face
+RIMS_APART = 0.7  # mm, on the template
 NOTICEABLE = 1e-6  # pixels: less is only arithmetic
 SAME_FACE = 0.3  # landmarks closer than this share of the face's size: two detections of one face
 
@@ -170,17 +171,23 @@ class Reconstructor:
         pose, distance = fit_person(self.model, *look.place, *_points(camera, crop, maps, known))
         pixels, rays = _grid(camera, crop, CROP)
         finer = upsample_masked(np.dstack([maps.coordinate, maps.depth, maps.opening]), known, CROP)
-        skinned = region & (finer[..., 4] < PARTED)
-        if skinned.sum() < SMALLEST_REGION:
+        is_skin = finer[region][:, 4] < PARTED
+        if is_skin.sum() < SMALLEST_REGION:
             return None
         surface = positions(finer[..., 3].astype(np.float64), rays, distance)
         landmarks, landmarks_3d, visible = landmarks_from_maps(
-            finer[skinned][:, :3], pixels[skinned], surface[skinned], self.template.landmarks, pose, camera
+            finer[region][:, :3],
+            pixels[region],
+            surface[region],
+            self.template.landmarks,
+            pose,
+            camera,
+            is_skin,
         )
-        rims = crop.to_photo(on_rims(crop.to_crop(landmarks), finer[..., 4].astype(np.float64)))
-        landmarks_3d[:, :2] += (rims - landmarks) * landmarks_3d[:, 2:] / camera.focal
-        visible |= (np.abs(rims - landmarks) > NOTICEABLE).any(1)
-        landmarks = rims
+        better = crop.to_photo(on_rims(crop.to_crop(landmarks), finer[..., 4].astype(np.float64)))
+        landmarks_3d[:, :2] += (better - landmarks) * landmarks_3d[:, 2:] / camera.focal
+        visible |= (np.abs(better - landmarks) > NOTICEABLE).any(1)
+        landmarks = better
         photographed = crop.warp(image.pixels, CROP)
         if self.detail:
             step = INPUT // CROP
@@ -193,10 +200,11 @@ class Reconstructor:
         whole = skin = dense = expression = None
         if self.whole:
             sure = inner(region) & ~inner_mouth(finer[..., :3], finer[..., 4])
-            template_rims = rim_points(self.template.landmarks.astype(np.float64), visible)
-            seen = np.concatenate([finer[sure][:, :3], template_rims])
-            places = pose.to_head(np.concatenate([surface[sure], rim_points(landmarks_3d, visible)]))
-            completed = complete(self.model, seen, places)
+            rims = (
+                rim_points(self.template.landmarks.astype(np.float64), visible, RIMS_APART),
+                rim_points(pose.to_head(landmarks_3d), visible),
+            )
+            completed = complete(self.model, finer[sure][:, :3], pose.to_head(surface[sure]), rims)
             shown = Shown(surface[..., 2], region)
             skin = bake(self.model, completed, shown, texture, camera, pose, crop)
             whole = to_mesh(self.model, completed, vertex_colors(skin.texture, self.model.uv))

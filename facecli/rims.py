@@ -22,6 +22,7 @@ _REACH = 0.6  # of the distance between the corners, to both sides of where the 
 _ASTRAY = 0.15  # a gap whose middle is farther than this from there is another's
 _SURE = 0.3  # less opening than this at its most may be a shadow
 _END = 0.02
+_BESIDE = {60: 48, 64: 54}  # where lips part, nothing is right at their inner corners: the outer ones tell
 _POINTS_A_RIM = 300
 
 
@@ -72,20 +73,20 @@ def _gap(
 
 
 def rim_points(
-    landmarks: Float[np.ndarray, "68 3"], visible: Bool[np.ndarray, "68"]
+    landmarks: Float[np.ndarray, "68 3"], visible: Bool[np.ndarray, "68"], apart: float = 0.0
 ) -> Float[np.ndarray, "n 3"]:
     """Points along the inner rims of lids and lips, from corner to corner, of those rims that are visible as a whole.
 
     For the same `visible` they are the same places of a face, whoever's landmarks they are. They are many, because a
-    rim is a line, and must hold its own against the pixels on both sides of it.
+    rim is a line, and must hold its own against the pixels on both sides of it. Upper rims are raised and lower ones
+    lowered by `apart`: on the template the lips meet, and each point has to be of its own.
     """
     parts = [np.zeros((0, 3))]
     for first, second, pairs, _ in _GAPS:
         for side in (0, 1):
             rim = [first, *(pair[side] for pair in pairs), second]
-            if visible[rim].all():
+            if visible[[_BESIDE.get(index, index) for index in rim]].all():
                 at = np.linspace(0, len(rim) - 1, _POINTS_A_RIM)
-                parts.append(
-                    np.stack([np.interp(at, np.arange(len(rim)), along) for along in landmarks[rim].T], 1)
-                )
+                line = np.stack([np.interp(at, np.arange(len(rim)), along) for along in landmarks[rim].T], 1)
+                parts.append(line + np.array([0.0, apart * (1 - 2 * side), 0.0]))
     return np.concatenate(parts)

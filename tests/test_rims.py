@@ -108,6 +108,8 @@ def test_a_rim_that_is_hidden_in_part_has_no_points():
     every = rim_points(landmarks, visible)
     visible[38] = False  # the right eye's upper lid
     np.testing.assert_array_equal(rim_points(landmarks, visible), every[len(every) // 6 :])
-    visible[60] = False  # the mouth's corner, of both lips
+    visible[60] = False  # between parted lips there is nothing to see
+    assert len(rim_points(landmarks, visible)) == len(every) * 5 // 6
+    visible[48] = False  # the mouth's corner, of both lips
     assert len(rim_points(landmarks, visible)) == len(every) // 2
     assert rim_points(landmarks, np.zeros(68, bool)).shape == (0, 3)
