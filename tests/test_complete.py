@@ -21,7 +21,8 @@ from facecli.complete import (
 )
 from facecli.errors import WeightsError
 from facecli.mesh import Mesh
-from facecli.weights import Manifest, Weights, WeightsFile, load_weights
+from facecli.rims import rim_points
+from facecli.weights import Manifest, Weights, WeightsFile, load_template, load_weights
 
 
 @pytest.fixture(scope="module")
@@ -269,3 +270,29 @@ def test_a_file_of_another_version_is_refused(tmp_path: Path, tensors: dict[str,
     weights = Weights(tmp_path, Manifest("1", "today", files, MappingProxyType({}), MappingProxyType({})))
     with pytest.raises(WeightsError, match="version"):
         load_face_model(weights)
+
+
+def test_known_rims_part_lips_that_the_pixels_keep_shut(model: FaceModel) -> None:
+    coordinate, points = dense(model, 3)
+    template = load_template(load_weights()).landmarks.astype(np.float64)
+    every = np.ones(68, bool)
+    places, rims = template.copy(), rim_points(template, every, 0.7)
+    places[[65, 66, 67]] -= [0.0, 12.0, 0.0]  # the lower lip alone
+    cells = np.rint(model.chart.cells(template[[62, 66]] + [[0, 0.7, 0], [0, -0.7, 0]])).astype(int)
+    gaps = []
+    for known in (None, (rims, rim_points(template, every)), (rims, rim_points(places, every))):
+        surface = complete(model, coordinate, points, known)
+        upper, lower = surface.positions[cells[:, 1], cells[:, 0]]
+        gaps.append(upper[1] - lower[1])
+    shut, resting, wide = gaps
+    assert wide - resting == pytest.approx(12, abs=1.5)
+    assert abs(resting - shut) < 2
+
+
+def test_no_rims_change_nothing(model: FaceModel) -> None:
+    coordinate, points = dense(model, 4)
+    without = complete(model, coordinate, points)
+    none = np.zeros((0, 3))
+    np.testing.assert_array_equal(
+        complete(model, coordinate, points, (none, none)).positions, without.positions
+    )

@@ -255,6 +255,22 @@ def test_an_open_mouth_parts_the_lips():
     assert (found[[67, 66, 65], 1] - found[[61, 62, 63], 1] > 30).all()
 
 
+def test_teeth_say_nothing_about_the_lips_but_that_nothing_hides_them():
+    """Pixels of teeth that have the lips' coordinates move the landmarks, unless they are known not to be skin."""
+    truth = scene(0.0, swollen=False, size=256)
+    template, mask = landmarks(), truth.mask
+    coordinate, pixels, positions = truth.coordinate[mask], truth.pixels[mask], truth.positions[mask]
+    mouth = (np.abs(coordinate[:, 0]) < 20) & (np.abs(coordinate[:, 1] - template[62, 1]) < 2)
+    wrong = coordinate + np.where(mouth[:, None], [0.0, 4.0, 0.0], 0.0)
+    given = (wrong, pixels, positions, template, truth.pose, truth.camera)
+    expected = truth.camera.project(truth.pose.to_camera(template))
+    misled, _, _ = landmarks_from_maps(*given)
+    found, _, visible = landmarks_from_maps(*given, ~mouth)
+    lips = [61, 62, 63, 65, 66, 67]
+    assert np.abs(found - expected)[lips].max() < 0.5 < np.abs(misled - expected)[lips].max()
+    assert visible[lips].all()
+
+
 def mouth_line(template):
     middle = (template[[60, 61, 62, 63, 64]] + template[[60, 67, 66, 65, 64]]) / 2
     return middle[:, 0], middle[:, 1]
