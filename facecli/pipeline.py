@@ -158,6 +158,8 @@ class Reconstructor:
     def _assemble(
         self, image: Image, camera: Camera, detection: Detection, look: _Look, seconds: dict[str, float]
     ) -> Face | None:
+        import cv2
+
         clock = _Clock()
         if look.place is None:
             return None
@@ -170,7 +172,8 @@ class Reconstructor:
         landmarks, landmarks_3d, visible = landmarks_from_maps(
             finer[region][:, :3], pixels[region], surface[region], self.template.landmarks, pose, camera
         )
-        photographed = crop.warp(image.pixels, CROP)
+        texture = crop.warp(image.pixels, _texture_size(crop))
+        photographed = np.asarray(cv2.resize(texture, (CROP, CROP), interpolation=cv2.INTER_AREA))
         if self.detail:
             step = INPUT // CROP
             relief = maps.detail.reshape(CROP, step, CROP, step).mean((1, 3)) * self.detail_scale
@@ -178,7 +181,6 @@ class Reconstructor:
         mesh = grid_mesh(surface, region, photographed, pose)
         if len(mesh.faces) == 0:
             return None
-        texture = crop.warp(image.pixels, _texture_size(crop))
         whole = skin = dense = expression = None
         if self.whole:
             sure = inner(region)
