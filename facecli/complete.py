@@ -69,7 +69,7 @@ class Chart:
 
     def bend(self, flat: Float[np.ndarray, "n 2"], below: Bool[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
         """The bent row of places that are above or below the line between the lips."""
-        shift = sample(np.moveaxis(self.shift, 0, 2).astype(np.float64), flat)
+        shift = sample(np.ascontiguousarray(np.moveaxis(self.shift, 0, 2)), flat)
         return flat[:, 1] + np.where(below, shift[:, 1], shift[:, 0])
 
 
@@ -206,7 +206,7 @@ def to_cells(
     size = model.mean.shape[0]
     cells = model.chart.cells(coordinate.astype(np.float64))
     within = (cells > -0.5).all(1) & (cells < size - 0.5).all(1)
-    template = sample(model.mean.astype(np.float64), cells)
+    template = sample(model.mean, cells)
     return cells, within & (np.linalg.norm(coordinate - template, axis=1) < OFF_TEMPLATE_MM)
 
 
@@ -271,7 +271,7 @@ def most_probable(
         return model.mean.astype(np.float64)
     step = max(1, math.ceil(len(points) / PIXELS_USED))
     some = slice(None, None, step)
-    offset = (points[some] - sample(model.mean.astype(np.float64), cells[some])).astype(np.float32)
+    offset = (points[some] - sample(model.mean, cells[some])).astype(np.float32)
     on_coarse = (cells[some] + 0.5) * coarse / size - 0.5
     by_mode = sample(model.layers, on_coarse).reshape(len(offset), -1, 3)
     rows = np.ascontiguousarray(by_mode.transpose(0, 2, 1), np.float32).reshape(3 * len(offset), -1)

@@ -163,6 +163,8 @@ class Reconstructor:
     def _assemble(
         self, image: Image, camera: Camera, detection: Detection, look: _Look, seconds: dict[str, float]
     ) -> Face | None:
+        import cv2
+
         clock = _Clock()
         if look.place is None:
             return None
@@ -188,7 +190,8 @@ class Reconstructor:
         landmarks_3d[:, :2] += (better - landmarks) * landmarks_3d[:, 2:] / camera.focal
         visible |= (np.abs(better - landmarks) > NOTICEABLE).any(1)
         landmarks = better
-        photographed = crop.warp(image.pixels, CROP)
+        texture = crop.warp(image.pixels, _texture_size(crop))
+        photographed = np.asarray(cv2.resize(texture, (CROP, CROP), interpolation=cv2.INTER_AREA))
         if self.detail:
             step = INPUT // CROP
             relief = maps.detail.reshape(CROP, step, CROP, step).mean((1, 3)) * self.detail_scale
@@ -196,7 +199,6 @@ class Reconstructor:
         mesh = grid_mesh(surface, region, photographed, pose)
         if len(mesh.faces) == 0:
             return None
-        texture = crop.warp(image.pixels, _texture_size(crop))
         whole = skin = dense = expression = None
         if self.whole:
             sure = inner(region) & ~inner_mouth(finer[..., :3], finer[..., 4])

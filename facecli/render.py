@@ -99,7 +99,8 @@ def preview(
     """
     import cv2
 
-    photo = np.asarray(cv2.resize(photo_crop, (PANEL, PANEL), interpolation=cv2.INTER_AREA), np.uint8)
+    how = cv2.INTER_AREA if len(photo_crop) > PANEL else cv2.INTER_CUBIC
+    photo = np.asarray(cv2.resize(photo_crop, (PANEL, PANEL), interpolation=how), np.uint8)
     model = mesh if whole is None else whole
     side = THREE_QUARTER if pose.yaw_pitch_roll[0] >= 0 else -THREE_QUARTER
     panels = [photo, _overlay(photo, mesh, camera, pose, crop, landmarks)]

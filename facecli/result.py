@@ -22,7 +22,6 @@ from facecli.texture import Skin
 
 SCHEMA, LANDMARK_SCHEMA = "facecli.result/1", "facecli.landmarks/1"
 BLENDSHAPE_SCHEMA = "facecli.blendshapes/1"
-PREVIEW_SIZE = 512
 
 # Affine codes of the maps: value = (mm + offset) * scale, so mm = value / scale - offset. 0 means no data.
 DEPTH_SCALE, DEPTH_OFFSET = 100.0, 327.68  # 16 bit: steps of 0.01 mm, -327.67 to +327.67 mm
@@ -57,8 +56,9 @@ def face_files(
     if options.preview:
         from facecli.render import preview
 
-        photo = face.crop.warp(image.pixels, PREVIEW_SIZE)
-        picture = preview(photo, face.mesh, face.camera, face.pose, face.crop, face.landmarks, face.complete)
+        picture = preview(
+            face.texture, face.mesh, face.camera, face.pose, face.crop, face.landmarks, face.complete
+        )
         files["preview.png"] = encode_png(picture)
     facts = describe(face, index, image, name, [*files, "result.json"], versions)
     if options.maps:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -264,3 +265,20 @@ def test_two_ray_nodes_a_killed_actor_and_a_checkpoint(
     assert {name: data for name, data in assembled.items() if "killer" not in name} == tree(
         tmp_path / "direct"
     )
+
+
+def test_the_ray_example_makes_a_row_of_a_real_photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program that the README and docs/many-photos.md hold up, on four slots of this machine."""
+    pytest.importorskip("ray", reason="needs the extra facecli[ray]")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_prestart_worker_first_driver", "0")
+    (tmp_path / "photos").mkdir()
+    shutil.copy(TESTS.parent / "examples/photos/astronaut.jpg", tmp_path / "photos")
+    slots = "import ray; ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False); "
+    example = f"import runpy; runpy.run_path({str(TESTS.parent / 'examples/on_ray.py')!r})"
+    folders = [tmp_path / name for name in ("photos", "rows", "checkpoint")]
+    code, _, stderr = run(*folders, command=[sys.executable, "-c", slots + example])
+    assert code == 0, stderr[-3000:]
+    (row,) = parquet.read_table(tmp_path / "rows").to_pylist()
+    assert (row["name"], row["status"], row["faces"]) == ("astronaut.jpg", "ok", 1)
+    assert {file["name"] for file in row["files"]} >= {"face0/face.ply", "face0/mesh.ply"}
