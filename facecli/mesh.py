@@ -96,15 +96,25 @@ def grid_mesh(
 def vertex_normals(
     vertices: Float[np.ndarray, "v 3"], faces: Int32[np.ndarray, "f 3"]
 ) -> Float32[np.ndarray, "v 3"]:
-    """Unit normals: the triangles' own, weighted by their areas; +z for a vertex without any."""
+    """Unit normals: the triangles' own, weighted by their angles at the vertex (Thürmer and Wüthrich 1998).
+
+    A vertex without triangles has +z. Weighted by areas, a few long triangles at nostrils and lips would turn the
+    normals of all their neighbours away.
+    """
     columns = np.ascontiguousarray(vertices.T, np.float64)
     corners = np.ascontiguousarray(faces.T, np.int64)
     a, b, c = (columns.take(corner, axis=1) for corner in corners)
-    u, v = b - a, c - a
+    u, v, w = b - a, c - a, c - b
+    face_normal = np.stack([u[i] * v[j] - u[j] * v[i] for i, j in ((1, 2), (2, 0), (0, 1))])
+    area = np.sqrt((face_normal**2).sum(0))  # twice
+    face_normal /= np.where(area == 0, 1.0, area)
+    angles = [np.arctan2(area, cosine) for cosine in ((u * v).sum(0), -(u * w).sum(0), (v * w).sum(0))]
     normals = np.empty((len(vertices), 3))
-    for k, (i, j) in enumerate([(1, 2), (2, 0), (0, 1)]):
-        face_normal = u[i] * v[j] - u[j] * v[i]
-        normals[:, k] = sum(np.bincount(corner, face_normal, minlength=len(vertices)) for corner in corners)
+    for k, along in enumerate(face_normal):
+        normals[:, k] = sum(
+            np.bincount(corner, along * angle, minlength=len(vertices))
+            for corner, angle in zip(corners, angles, strict=True)
+        )
     length = np.sqrt(np.einsum("ij,ij->i", normals, normals))
     normals[length == 0] = [0.0, 0.0, 1.0]
     return (normals / np.where(length == 0, 1.0, length)[:, None]).astype(np.float32)

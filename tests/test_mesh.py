@@ -168,6 +168,25 @@ def test_normal_of_a_vertex_without_triangles_is_defined():
     np.testing.assert_array_equal(normals, [[0, 0, 1], [0, 0, 1]])
 
 
+@pytest.mark.parametrize("diagonals", range(8))
+def test_normal_of_a_corner_does_not_depend_on_how_its_sides_are_cut(diagonals):
+    """Three walls of a box, each two triangles by either diagonal, one of them ten times as long."""
+    corner, x, y, z = np.zeros(3), np.array([10.0, 0, 0]), np.array([0, 1.0, 0]), np.array([0, 0, 1.0])
+    vertices = np.array([corner, x, y, z, x + y, y + z, z + x])
+    walls = [(0, 2, 4, 1), (0, 3, 5, 2), (0, 1, 6, 3)]
+    faces = []
+    for number, (a, b, c, d) in enumerate(walls):
+        faces += [(a, b, c), (a, c, d)] if diagonals >> number & 1 else [(a, b, d), (b, c, d)]
+    normals = vertex_normals(vertices, np.array(faces, np.int32))
+    np.testing.assert_allclose(normals[0], -np.ones(3) / np.sqrt(3), atol=1e-6)
+
+
+def test_a_triangle_without_area_bends_no_normal():
+    vertices = np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [2, 0, 0]])
+    faces = np.array([[0, 1, 2], [0, 1, 3], [1, 1, 2]], np.int32)
+    np.testing.assert_array_equal(vertex_normals(vertices, faces)[:3], [[0, 0, 1]] * 3)
+
+
 def test_a_crop_of_256_takes_milliseconds():
     truth = scene(size=256)
     best = np.inf
