@@ -17,11 +17,11 @@ _GAPS = (
     (42, 45, ((43, 47), (44, 46)), (0.024, 0.015)),
     (60, 64, ((61, 67), (62, 66), (63, 65)), (0.004, 0.011)),
 )
-_STEPS = 129  # along the line that is searched
+_STEPS = 129  # samples of the line that is searched
 _REACH = 0.6  # of the distance between the corners, to both sides of where the rims were thought to be
 _ASTRAY = 0.15  # a gap whose middle is farther than this from there is another's
 _SURE = 0.3  # less opening than this at its most may be a shadow
-_END = 0.02
+_END = 0.02  # less is beyond the gap
 _BESIDE = {60: 48, 64: 54}  # where lips part, nothing is right at their inner corners: the outer ones tell
 _POINTS_A_RIM = 300
 
