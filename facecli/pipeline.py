@@ -44,7 +44,7 @@ FAR_CENTRE, FAR_SIZE, FAR_ROLL = (
     math.radians(50),
 )  # unless it is so far off that the maps must be wrong
 SMALLEST_REGION = 400  # pixels of the 256 px crop: less is no face to make a mesh of
-LARGEST_TEXTURE = 1024
+LARGEST_TEXTURE, TEXTURE_STEP = 1024, 128
 DISAGREEMENT = 0.35  # detector and network apart by more than this share of the face's size: there is no face
 RIMS_APART = 0.7  # mm, on the template
 NOTICEABLE = 1e-6  # pixels: less is only arithmetic
@@ -356,6 +356,6 @@ def _is_absurd(crop: Crop, better: Crop) -> bool:
 
 
 def _texture_size(crop: Crop) -> int:
-    """The smallest power of two that keeps the photo's resolution, 256 to 1024."""
-    needed = CROP * crop.scale
-    return next((size for size in (256, 512) if size >= needed), LARGEST_TEXTURE)
+    """The smallest multiple of `TEXTURE_STEP` that keeps the photo's resolution, 256 to 1024."""
+    steps = math.ceil(CROP * min(crop.scale, LARGEST_TEXTURE / CROP) / TEXTURE_STEP - 1e-9)
+    return max(CROP, steps * TEXTURE_STEP)

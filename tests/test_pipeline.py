@@ -218,3 +218,11 @@ def test_a_photo_taken_in_the_dark_gives_the_same_face(reconstructor: Reconstruc
     (face,) = reconstructor.reconstruct(dark)
     apart = np.linalg.norm(face.landmarks - astronaut.landmarks, axis=1).mean()
     assert apart < 0.05 * astronaut.detection.size
+
+
+@pytest.mark.parametrize(
+    ("side", "expected"),
+    [(20, 256), (256, 256), (257, 384), (640, 640), (641, 768), (1024, 1024), (9000, 1024)],
+)
+def test_a_texture_is_as_fine_as_the_photo_within_bounds(side: float, expected: int) -> None:
+    assert _texture_size(crop_from_square(np.zeros(2), side, 0.3)) == expected
