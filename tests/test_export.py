@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from facecli.export import to_glb, to_obj, to_ply, to_stl
+from facecli.export import _corner_words, to_glb, to_obj, to_ply, to_stl
 from facecli.mesh import Group, Mesh, vertex_normals
 
 
@@ -83,8 +83,13 @@ def test_obj_comes_back_through_trimesh():
     np.testing.assert_array_equal(back.visual.material.diffuse[:3], [255, 255, 255])
 
 
+def lines_of(obj):
+    """Without the spaces that make words as wide as each other."""
+    return [re.sub(r" +", " ", line) for line in obj.decode("ascii").split("\n")]
+
+
 def test_every_line_of_the_obj_is_what_python_would_write():
-    lines = to_obj(MESH, TEXTURE)["mesh.obj"].decode("ascii").split("\n")
+    lines = lines_of(to_obj(MESH, TEXTURE)["mesh.obj"])
     assert lines[:3] == ["# facecli", "# units: metres, y up, right-handed, facing +z", "mtllib mesh.mtl"]
     assert lines[-1] == "" and "usemtl face" in lines
 
@@ -106,12 +111,30 @@ def test_obj_writes_awkward_numbers_exactly():
     numbers = np.array([[0.0, -0.0, 1e-7], [-1e-7, 0.9999999, -0.9999999], [123.25, -0.5, 1e-6]], np.float32)
     three, nothing = np.zeros((3, 3), np.float32), np.zeros((3, 3), np.uint8)
     mesh = Mesh(numbers, np.array([[0, 1, 2]], np.int32), three, nothing, np.zeros((3, 2), np.float32))
-    lines = [line for line in to_obj(mesh, TEXTURE)["mesh.obj"].decode().split("\n") if line.startswith("v ")]
+    lines = [line for line in lines_of(to_obj(mesh, TEXTURE)["mesh.obj"]) if line.startswith("v ")]
     assert lines == [
         "v 0.000000 0.000000 0.000000",
         "v 0.000000 1.000000 -1.000000",
         "v 123.250000 -0.500000 0.000001",
     ]
+
+
+def test_obj_writes_a_mesh_far_from_the_origin():
+    numbers = np.array(
+        [[250000.0, -1e6, 0.5], [99.984375, 4096.25, -7.0], [100.0, 99.5, -250000.0]], np.float32
+    )
+    three, nothing = np.zeros((3, 3), np.float32), np.zeros((3, 3), np.uint8)
+    mesh = Mesh(numbers, np.array([[0, 1, 2]], np.int32), three, nothing, np.zeros((3, 2), np.float32))
+    lines = [
+        line.split()[1:] for line in lines_of(to_obj(mesh, TEXTURE)["mesh.obj"]) if line.startswith("v ")
+    ]
+    np.testing.assert_array_equal(np.array(lines, np.float64), numbers)
+
+
+@pytest.mark.parametrize("count", [1, 9, 10, 11, 99, 100, 1001])
+def test_corners_of_every_length_are_whole_words(count):
+    words = [f"{number}/{number}/{number}" for number in range(1, count + 1)]
+    assert [word.decode().strip() for word in _corner_words(count)] == words
 
 
 def test_obj_material_is_bright_and_names_only_our_files():
