@@ -107,7 +107,10 @@ def fit_network(
     ] = 1,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     start: Annotated[
-        Path | None, typer.Option(help="network.safetensors to begin with, if OUT has no checkpoint.")
+        list[Path] | None,
+        typer.Option(
+            help="network.safetensors to begin with, if OUT has no checkpoint; of several, the mean."
+        ),
     ] = None,
 ) -> None:
     """Train the network end to end; stop and start as you like."""
@@ -134,7 +137,7 @@ def fit_network(
     together(
         processes,
         out / "meeting",
-        partial(train, shards, out, recipe, ModelConfig(), device, stop_after, start=start),
+        partial(train, shards, out, recipe, ModelConfig(), device, stop_after, start=start or ()),
     )
 
 
