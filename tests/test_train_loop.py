@@ -179,9 +179,7 @@ def test_a_training_may_begin_with_published_parameters(shards, tmp_path):
     torch.manual_seed(9)
     published = {name: tensor.half() for name, tensor in FaceNetwork(SMALL).state_dict().items()}
     save_file(published, tmp_path / "network.safetensors")
-    loop.train(
-        shards, tmp_path / "run", RECIPE, SMALL, stop_after=-1, start=[tmp_path / "network.safetensors"]
-    )
+    loop.train(shards, tmp_path / "run", RECIPE, SMALL, stop_after=-1, start=tmp_path / "network.safetensors")
     tensors, _ = contents(tmp_path / "run")
     for name, tensor in published.items():
         assert torch.equal(tensors[f"network.{name}"], tensor.float())
@@ -193,7 +191,7 @@ def test_a_network_of_fewer_outputs_is_a_beginning():
     old, new = FaceNetwork(SMALL).state_dict(), FaceNetwork(SMALL)
     fresh = {name: tensor.clone() for name, tensor in new.state_dict().items()}
     last = "coarse.1.weight"
-    loop.begin_with(new, [old | {last: old[last][:5].half(), "coarse.1.bias": old["coarse.1.bias"][:5]}])
+    loop.begin_with(new, old | {last: old[last][:5].half(), "coarse.1.bias": old["coarse.1.bias"][:5]})
     now = new.state_dict()
     assert torch.equal(now["stem.0.weight"], old["stem.0.weight"])
     assert torch.equal(now[last][:5], old[last][:5].half().float())
@@ -210,22 +208,4 @@ def test_another_network_is_no_beginning(change):
     if change == "larger":
         parameters["coarse.1.bias"] = torch.zeros(len(bias) + 1)
     with pytest.raises(RuntimeError):
-        loop.begin_with(network, [parameters])
-
-
-def test_of_several_networks_the_mean_is_a_beginning():
-    first, second, new = (FaceNetwork(SMALL) for _ in range(3))
-    a, b = dict(first.state_dict()), dict(second.state_dict())
-    last = "coarse.1.weight"
-    loop.begin_with(new, [a | {last: a[last][:5]}, b])
-    now = new.state_dict()
-    torch.testing.assert_close(now["stem.0.weight"], (a["stem.0.weight"] + b["stem.0.weight"]) / 2)
-    torch.testing.assert_close(now[last][:5], (a[last][:5] + b[last][:5]) / 2)
-    torch.testing.assert_close(now[last][5:], b[last][5:])  # a channel that one of them has
-
-
-def test_without_a_beginning_the_network_is_its_own():
-    network = FaceNetwork(SMALL)
-    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    loop.begin_with(network, [])
-    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+        loop.begin_with(network, parameters)

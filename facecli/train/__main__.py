@@ -107,10 +107,7 @@ def fit_network(
     ] = 1,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     start: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="network.safetensors to begin with, if OUT has no checkpoint; of several, the mean."
-        ),
+        Path | None, typer.Option(help="network.safetensors to begin with, if OUT has no checkpoint.")
     ] = None,
 ) -> None:
     """Train the network end to end; stop and start as you like."""
@@ -137,7 +134,7 @@ def fit_network(
     together(
         processes,
         out / "meeting",
-        partial(train, shards, out, recipe, ModelConfig(), device, stop_after, start=start or ()),
+        partial(train, shards, out, recipe, ModelConfig(), device, stop_after, start=start),
     )
 
 

@@ -5,7 +5,6 @@ import json
 import math
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -54,17 +53,18 @@ def train(
     device: str = "cpu",
     stop_after: float = 1e9,
     team: Team | None = None,
-    start: Sequence[Path] = (),
+    start: Path | None = None,
 ) -> None:
     """Train until `recipe.seconds` are spent or `stop_after` seconds from now; continue from `folder` if it
     has a checkpoint. Writes `checkpoint.safetensors` every two minutes and `log.csv`. The members of a `team`
-    share each batch. A training without a checkpoint begins with the mean of `start`, published
+    share each batch. A training without a checkpoint begins with the parameters of `start`, a published
     network.safetensors of the same config, be it with fewer outputs."""
     team = team or Team()
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
     network = FaceNetwork(config)
-    begin_with(network, [load_file(path) for path in start])
+    if start is not None:
+        begin_with(network, load_file(start))
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
     optimiser = torch.optim.AdamW(
@@ -134,23 +134,14 @@ def train(
         save(checkpoint, network, average, optimiser, progress, recipe, config)
 
 
-def begin_with(network: FaceNetwork, several: Sequence[dict[str, torch.Tensor]]) -> None:
-    """Take over the mean of several networks' parameters (Wortsman et al. 2022), or one network's.
-
-    A channel that only some of them have is the mean of theirs, one that none has stays as it is. Raises RuntimeError
-    where one does not fit.
-    """
+def begin_with(network: FaceNetwork, parameters: dict[str, torch.Tensor]) -> None:
+    """Take over a network's parameters; channels that it did not have yet stay as they are. Raises RuntimeError where
+    the two do not fit."""
     state = network.state_dict()
-    for parameters in several:
-        if state.keys() != parameters.keys():
-            raise RuntimeError(f"other parameters: {sorted(state.keys() ^ parameters.keys())}")
-    for name, mine in state.items():
-        total, count = torch.zeros_like(mine), torch.zeros_like(mine)
-        for parameters in several:
-            theirs = tuple(slice(size) for size in parameters[name].shape)
-            total[theirs] += parameters[name].float()
-            count[theirs] += 1
-        mine.copy_(torch.where(count > 0, total / count.clamp(min=1), mine))
+    if state.keys() != parameters.keys():
+        raise RuntimeError(f"other parameters: {sorted(state.keys() ^ parameters.keys())}")
+    for name, tensor in parameters.items():
+        state[name][tuple(slice(size) for size in tensor.shape)] = tensor.float()
 
 
 def groups(network: FaceNetwork, recipe: Recipe) -> list[dict[str, Any]]:
