@@ -50,7 +50,7 @@ def seen(
     beyond: tuple[int, ...] = HAIR,
 ) -> tuple[np.ndarray, Shown]:
     """The crop (256 px) of a surface with these colours (g g 3) before a wall of one colour, and its depth."""
-    from facecli.render import rasterize
+    from facecli.raster import rasterize
 
     places, depth = project(surface, CAMERA, pose, crop)
     size = depth.shape[0]
