@@ -31,9 +31,7 @@ class Maps:
     coordinate: Float32[np.ndarray, "128 128 3"]  # the template's own point seen here, mm, head frame
     depth: Float32[np.ndarray, "128 128"]  # mm in front of the head centre, along the camera's z axis
     sigma: Float32[np.ndarray, "128 128"]  # standard deviation of depth, mm
-    opening: Float32[
-        np.ndarray, "128 128"
-    ]  # probability that lids or lips have parted here: eye, teeth, gums
+    opening: Float32[np.ndarray, "128 128"]  # probability that lids or lips have parted: eye, teeth, gums
     detail: Float32[np.ndarray, "512 512"]  # displacement along the coarse surface's normal, mm
 
 

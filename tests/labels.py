@@ -7,6 +7,35 @@ from heads import head_model
 from facecli.train.sample import UNIT
 
 
+class Watched:
+    """What `synth` or `rerender` draws first, and the last projection, which no sample carries."""
+
+    def __init__(self, module, monkeypatch):
+        self.projection, self.drawings = None, []
+        rasterize, projection = module.rasterize, module.Projection
+
+        def drawing(pixels, z, *rest):
+            answer = rasterize(pixels, z, *rest)
+            self.drawings.append((np.array(pixels, np.float64), np.array(z, np.float64), answer[0]))
+            return answer
+
+        def projecting(*arguments):
+            self.projection = projection(*arguments)
+            return self.projection
+
+        monkeypatch.setattr(module, "rasterize", drawing)
+        monkeypatch.setattr(module, "Projection", projecting)
+
+    @property
+    def index(self):
+        """Which of the drawn triangles each pixel shows, -1 for none."""
+        return self.drawings[0][2]
+
+    def check(self, made, seed):
+        """Do the sample's labels agree with what was drawn?"""
+        check_labels(made, self.projection, *self.drawings[0][:2], seed)
+
+
 def unprojected(projection, size, where, z):
     """Camera-frame points at pixels (x, y) of a crop of `size` px, at depths z."""
     frame = projection.frame

@@ -5,7 +5,7 @@ from functools import lru_cache
 import numpy as np
 import pytest
 from heads import head_model, needs_assets
-from labels import check_labels
+from labels import Watched
 
 from facecli.train import rerender
 from facecli.train.fit import Fits
@@ -58,40 +58,19 @@ def rerenderer():
     return Rerenderer(head_model(), portrait(), 256)
 
 
-class Recorded(rerender.Projection):
-    """Keeps the last projection, which no sample carries."""
-
-    last = None
-
-    def __init__(self, *args):
-        super().__init__(*args)
-        Recorded.last = self
-
-
 @pytest.fixture
-def drawn(monkeypatch):
-    """What is drawn first: pixels and depths of the head's vertices, and the materials seen."""
-    calls = []
-
-    def recorded(pixels, depth, *rest):
-        answer = rasterize(pixels, depth, *rest)
-        calls.append((np.array(pixels, np.float64), np.array(depth, np.float64), answer[0]))
-        return answer
-
-    rasterize = rerender.rasterize
-    monkeypatch.setattr(rerender, "rasterize", recorded)
-    monkeypatch.setattr(rerender, "Projection", Recorded)
-    return calls
+def watched(monkeypatch):
+    return Watched(rerender, monkeypatch)
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_labels_are_those_of_the_new_head(seed, drawn):
+def test_labels_are_those_of_the_new_head(seed, watched):
     made = rerenderer().sample(np.random.default_rng(seed), 0)
     assert made.known.any() and made.depth_weight == 1.0 and made.detail is None
-    check_labels(made, Recorded.last, *drawn[0][:2], seed)
+    watched.check(made, seed)
 
 
-def test_an_unchanged_portrait_is_the_photo_itself_and_its_depth_hardly_counts(drawn):
+def test_an_unchanged_portrait_is_the_photo_itself_and_its_depth_hardly_counts():
     made = rerenderer().sample(np.random.default_rng(3), 0, changed=False)
     assert made.depth_weight == FIT_DEPTH_WEIGHT
     known = np.repeat(np.repeat(made.known, 2, 0), 2, 1) > 0
@@ -100,7 +79,7 @@ def test_an_unchanged_portrait_is_the_photo_itself_and_its_depth_hardly_counts(d
     assert (made.image[known][:, 2] == SKIN[2]).mean() > 0.99  # and its constant channel
 
 
-def test_a_mouth_that_the_photo_kept_shut_is_filled_with_teeth_and_gums(drawn, monkeypatch):
+def test_a_mouth_that_the_photo_kept_shut_is_filled_with_teeth_and_gums(watched, monkeypatch):
     names = head_model().expression_names
 
     def wide_open(rng, _):
@@ -116,9 +95,9 @@ def test_a_mouth_that_the_photo_kept_shut_is_filled_with_teeth_and_gums(drawn, m
     part = head_model().part[head_model().part != BACK]
     seen = 0
     for seed in range(6):
-        drawn.clear()
+        watched.drawings.clear()
         made = Mouth(head_model(), portrait(), 256).sample(np.random.default_rng(seed), 0)
-        index = drawn[0][2]
+        index = watched.index
         material = np.where(index >= 0, part[index], -1)
         gums, teeth = made.image[material == GUMS], made.image[material == TEETH]
         if len(gums) < 100:

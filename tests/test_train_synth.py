@@ -5,7 +5,7 @@ from functools import lru_cache
 import numpy as np
 import pytest
 from heads import head_model, needs_assets
-from labels import check_labels
+from labels import Watched
 
 from facecli.train import synth
 from facecli.train.fit import Fits
@@ -65,37 +65,16 @@ def synthesizer():
     return stage(Synthesizer)
 
 
-class Recorded(synth.Projection):
-    """Keeps the last projection, which no sample carries."""
-
-    last = None
-
-    def __init__(self, *args):
-        super().__init__(*args)
-        Recorded.last = self
-
-
 @pytest.fixture
-def drawn(monkeypatch):
-    """What the synthesizer draws first: pixels and depths of the head's vertices."""
-    calls = []
-
-    def recorded(pixels, depth, *rest):
-        calls.append((np.array(pixels, np.float64), np.array(depth, np.float64)))
-        return rasterize(pixels, depth, *rest)
-
-    rasterize = synth.rasterize
-    monkeypatch.setattr(synth, "rasterize", recorded)
-    monkeypatch.setattr(synth, "Projection", Recorded)
-    return calls
+def watched(monkeypatch):
+    return Watched(synth, monkeypatch)
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_known_pixels_lie_on_the_head(seed, drawn):
+def test_known_pixels_lie_on_the_head(seed, watched):
     made = synthesizer().sample(np.random.default_rng(seed), 256)
     assert made.known.any()
-    pixels, depth = drawn[0]
-    check_labels(made, Recorded.last, pixels, depth, seed)
+    watched.check(made, seed)
 
 
 @pytest.mark.parametrize("seed", [11, 12])
