@@ -4,6 +4,7 @@ import numpy as np
 import trimesh
 from heads import head_model
 
+from facecli.geometry import upsample_masked
 from facecli.train.sample import UNIT
 
 
@@ -35,12 +36,43 @@ class Watched:
         """Do the sample's labels agree with what was drawn?"""
         check_labels(made, self.projection, *self.drawings[0][:2], seed)
 
+    def check_detail(self, made):
+        """Do the sample's coarse surface and detail, which must be without relief, make up what was drawn?"""
+        check_detail(made, self.projection, *self.drawings[0][:2])
+
 
 def unprojected(projection, size, where, z):
     """Camera-frame points at pixels (x, y) of a crop of `size` px, at depths z."""
     frame = projection.frame
     plane = (where - frame[:, 2]) @ np.linalg.inv(frame[:, :2]).T / projection.focal
     return np.c_[plane, np.ones(len(plane))] * np.reshape(z, (-1, 1))
+
+
+def placed(projection, size, where, depth):
+    """Camera-frame points at pixels (x, y), with depth in mm along the line of sight through the crop's centre."""
+    rays = unprojected(projection, size, where, np.ones(len(where)))
+    axis = unprojected(projection, size, np.full((1, 2), (size - 1) / 2), np.ones(1))[0]
+    axis /= np.linalg.norm(axis)
+    return rays * ((projection.translation @ axis - depth) / (rays @ axis))[:, None]
+
+
+def check_detail(made, projection, pixels, z):
+    """A point of the coarse surface, moved by the detail along the surface's normal, lies on the surface."""
+    size = len(made.image)
+    surface = trimesh.Trimesh(unprojected(projection, size, pixels, z), head_model().faces, process=False)
+    smooth = upsample_masked(made.coarse[..., 3] * UNIT, made.known > 0, size)
+    rows, columns = np.nonzero(np.abs(made.detail) > 0.1)  # not where there is nothing to mend
+    pick = np.random.default_rng(0).permutation(len(rows))[:400]
+    rows, columns = rows[pick], columns[pick]
+    points = placed(
+        projection, size, np.stack([columns, rows], 1) + 0.0, smooth[rows, columns].astype(np.float64)
+    )
+    _, before, triangle = trimesh.proximity.closest_point(surface, points)
+    mended = points + made.detail[rows, columns, None] * surface.face_normals[triangle]
+    _, after, _ = trimesh.proximity.closest_point(surface, mended)
+    assert len(rows) == 400 and np.median(before) > 0.1
+    assert np.median(after) < 0.15 * np.median(before)
+    assert np.quantile(after, 0.9) < 0.5 * np.quantile(before, 0.9)
 
 
 def check_labels(made, projection, pixels, z, seed):
@@ -55,12 +87,7 @@ def check_labels(made, projection, pixels, z, seed):
     pick = np.random.default_rng(seed).permutation(len(rows))[:300]
     rows, columns = rows[pick], columns[pick]
     where = (np.stack([columns, rows], 1) + 0.5) * size / 128 - 0.5
-    rays = unprojected(projection, size, where, np.ones(len(where)))
-    # Depth counts along the line of sight through the crop's centre.
-    axis = unprojected(projection, size, np.full((1, 2), (size - 1) / 2), np.ones(1))[0]
-    axis /= np.linalg.norm(axis)
-    away = projection.translation @ axis - made.coarse[rows, columns, 3].astype(np.float64) * UNIT
-    points = rays * (away / (rays @ axis))[:, None]
+    points = placed(projection, size, where, made.coarse[rows, columns, 3].astype(np.float64) * UNIT)
     nearest, distance, triangle = trimesh.proximity.closest_point(surface, points)
     # A coarse pixel is the mean of four: exact on a plane, a little inside a bend.
     assert np.median(distance) < 0.03

@@ -13,6 +13,7 @@ from facecli.train.headmodel import BACK, GUMS, TEETH
 from facecli.train.lift import TEXTURE
 from facecli.train.pool import Pool
 from facecli.train.rerender import FIT_DEPTH_WEIGHT, Rerenderer, relit
+from facecli.train.sample import UNIT
 
 pytestmark = needs_assets
 
@@ -68,6 +69,16 @@ def test_labels_are_those_of_the_new_head(seed, watched):
     made = rerenderer().sample(np.random.default_rng(seed), 0)
     assert made.known.any() and made.depth_weight == 1.0 and made.detail is None
     watched.check(made, seed)
+
+
+def test_lids_and_lips_of_a_large_sample_have_detail(watched):
+    made = Rerenderer(head_model(), portrait(), 512).sample(np.random.default_rng(1), 0)
+    assert made.image.shape == (512, 512, 3)
+    watched.check_detail(made)
+    known = np.repeat(np.repeat(made.coarse, 4, 0), 4, 1)[np.isfinite(made.detail)] * UNIT
+    assert (
+        np.abs(known[:, 0]).max() < 55 and known[:, 1].max() < 32
+    )  # what the photo's own cheeks have, nobody knows
 
 
 def test_an_unchanged_portrait_is_the_photo_itself_and_its_depth_hardly_counts():

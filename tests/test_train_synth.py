@@ -13,6 +13,7 @@ from facecli.train.hair import Hair
 from facecli.train.lift import TEXTURE
 from facecli.train.light import HEIGHT, WIDTH, Light
 from facecli.train.pool import Pool
+from facecli.train.sample import LARGEST_DETAIL
 from facecli.train.synth import Synthesizer
 
 pytestmark = needs_assets
@@ -83,9 +84,16 @@ def test_a_sample_with_detail(seed):
     assert made.image.shape == (512, 512, 3)
     assert made.image.dtype == np.uint8
     assert made.detail.shape == (512, 512)
-    assert np.abs(made.detail).max() <= 1.5
+    assert np.nanmax(np.abs(made.detail)) <= LARGEST_DETAIL + 1.5
     region = np.repeat(np.repeat(made.region, 2, 0), 2, 1)
-    assert not made.detail[region == 0].any()
+    assert np.isnan(made.detail[region == 0]).all()
+    assert np.isfinite(made.detail[region == 255]).mean() > 0.85
+
+
+def test_coarse_surface_and_detail_are_the_true_surface(watched, monkeypatch):
+    monkeypatch.setattr(Synthesizer, "_relief_map", lambda *_: np.zeros((512, 512), np.float32))
+    made = synthesizer().sample(np.random.default_rng(11), 512)
+    watched.check_detail(made)
     assert 0.1 < made.footprint < 10
     assert made.depth_weight == 1.0
     assert np.isfinite(made.coarse).all()

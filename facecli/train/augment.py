@@ -18,7 +18,7 @@ def augment(sample: Sample, rng: np.random.Generator) -> Sample:
         quality = int(rng.uniform(25, 95))
         encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
         image = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))
-    if rng.random() < 0.18:
+    if rng.random() < 0.12:
         image, sample = border(image, sample, rng)
     return replace(sample, image=image)
 
@@ -45,8 +45,8 @@ def tone(image: UInt8[np.ndarray, "s s 3"], rng: np.random.Generator) -> UInt8[n
         table = (table / 255) ** np.exp(rng.normal(0, 0.2)) * 255 * np.exp(rng.normal(0, 0.15))
         middle = image[::8, ::8].mean()
         table = (table - middle) * np.exp(rng.normal(0, 0.15)) + middle
-    if rng.random() < 0.15:  # over- and underexposed: highlights clip, shadows sink
-        table = table * np.exp(rng.uniform(0.2, 0.9) if rng.random() < 0.6 else rng.uniform(-1.5, -0.4))
+    if rng.random() < 0.08:  # over- and underexposed: highlights clip, shadows sink
+        table = table * np.exp(rng.uniform(0.2, 0.7) if rng.random() < 0.5 else rng.uniform(-1.5, -0.4))
     if rng.random() < 0.6:
         table = table * (1 + rng.normal(0, 0.07, 3))
     image = cv2.LUT(np.ascontiguousarray(image), np.clip(table, 0, 255).astype(np.uint8)[None])
@@ -66,7 +66,7 @@ def soften(image: UInt8[np.ndarray, "s s 3"], rng: np.random.Generator) -> UInt8
     size = image.shape[0]
     kind = rng.random()
     if kind < 0.15:
-        image = cv2.GaussianBlur(image, (0, 0), np.exp(rng.uniform(np.log(0.4), np.log(5.0))) * size / 256)
+        image = cv2.GaussianBlur(image, (0, 0), np.exp(rng.uniform(np.log(0.4), np.log(3.5))) * size / 256)
     elif kind < 0.25:
         length = int(rng.integers(3, 13) * size / 256)
         kernel = np.zeros((length, length), np.float32)

@@ -24,7 +24,10 @@ WEIGHTS = {
 
 
 SLOPE, HEIGHT = 0.1, 0.1
-"""Errors of relief beyond these (mm per mm, and mm) count linearly."""
+"""Errors of detail beyond these (mm per mm, and mm) count linearly."""
+
+LARGEST = 3.0
+"""More than this, mm, is not asked of the detail."""
 
 
 @dataclass(frozen=True)
@@ -134,22 +137,32 @@ def normals_of(depth: Tensor, footprint: Tensor) -> Tensor:
     slope = UNIT / (2 * footprint[:, None, None, None])
     along_x = (padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]) * slope
     along_y = (padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1]) * slope
-    return F.normalize(torch.cat([-along_x, -along_y, torch.ones_like(along_x)], 1), dim=1)
+    towards = (1 + along_x * along_x + along_y * along_y).rsqrt()
+    return torch.cat([-along_x * towards, -along_y * towards, towards], 1)
 
 
 def normal(depth: Tensor, target: Targets, weight: Tensor) -> Tensor:
-    """(1 - cosine) + 0.5 L1 between the normals of predicted and true depth, inside the known area."""
+    """(1 - cosine) + 0.5 L1 between the normals of predicted and true depth, inside the known area; twice as heavy
+    around eyes, nose and mouth."""
     inside = -F.max_pool2d(-weight, 3, 1, 1)
     ours, true = normals_of(depth, target.footprint), normals_of(target.coarse[:, 3:4], target.footprint)
     cosine = (ours * true).sum(1, keepdim=True)
+    features, _ = at_features(target)
+    inside = inside * (1 + features)
     return mean(1 - cosine, inside) + 0.5 * mean((ours - true).abs(), inside)
 
 
-def relief(detail: Tensor, target: Targets, rows: Tensor) -> dict[str, Tensor]:
-    """Relief of the samples `rows`, judged by its slopes and by its height without the local mean."""
-    ours, true = detail.float(), target.detail
+def relief(detail: Tensor, coarse: Tensor, target: Targets, rows: Tensor) -> dict[str, Tensor]:
+    """Detail of the samples `rows`, judged by its slopes and by its height without the local mean.
+
+    What is wanted besides the label is what the predicted `coarse` (of all samples) lacks of the true one at the
+    scale of lids and lips: a small net blurs them, and the detail head sees four times as many pixels.
+    """
+    lacking = lack(coarse[rows, 3:4].detach().float(), target, rows)
+    ours, true = detail.float(), (target.detail.nan_to_num() + lacking).clamp(-LARGEST, LARGEST)
     region = F.interpolate(target.region[rows], scale_factor=2.0, mode="nearest")
-    inside = (-F.max_pool2d(-region, 5, 1, 2) > 0.9).float()
+    region = region * F.interpolate(target.known[rows], scale_factor=4.0, mode="nearest")
+    inside = (-F.max_pool2d(-region * target.detail.isfinite(), 7, 1, 3) > 0.9).float()
     per_mm = 4 / target.footprint[rows][:, None, None, None]
     terms = []
     for axis in (2, 3):
@@ -158,10 +171,28 @@ def relief(detail: Tensor, target: Targets, rows: Tensor) -> dict[str, Tensor]:
             wanted = true.diff(n=1, dim=axis) if step == 1 else _far(true, axis, step)
             w = inside.narrow(axis, step, 512 - step)
             terms.append(mean(pseudo_huber((difference - wanted) * per_mm / step / SLOPE), w))
-    error = ours - true
-    local = F.avg_pool2d(error, 33, 1, 16)
-    height = mean(pseudo_huber((error - local) / HEIGHT), inside)
+    error = (ours - true) * inside
+    level = local_mean(error, 33) / local_mean(inside, 33).clamp(min=0.01)
+    height = mean(pseudo_huber((error - level) / HEIGHT), inside)
     return {"relief_slope": torch.stack(terms).mean(), "relief_height": height}
+
+
+def lack(depth: Tensor, target: Targets, rows: Tensor) -> Tensor:
+    """What predicted coarse depth (d 1 128 128) lacks along the normal, mm, without the local mean; d 1 512 512."""
+    true, known = target.coarse[rows, 3:4], target.known[rows]
+    facing = normals_of(true, target.footprint[rows])[:, 2:3]
+    missing = (true - depth) * known * UNIT
+    level = local_mean(missing, 9) / local_mean(known, 9).clamp(min=0.01)
+    fine = (missing - level) * known * facing
+    return F.interpolate(fine, scale_factor=4.0, mode="bicubic", align_corners=False)
+
+
+def local_mean(values: Tensor, size: int) -> Tensor:
+    """Mean over a square, zeros beyond the border, from running sums: the same work for a square of any size."""
+    half = size // 2
+    sums = F.pad(values, (half + 1, half, half + 1, half)).cumsum(2)
+    sums = (sums[:, :, size:] - sums[:, :, :-size]).cumsum(3)
+    return (sums[..., size:] - sums[..., :-size]) / size**2
 
 
 def pseudo_huber(x: Tensor) -> Tensor:

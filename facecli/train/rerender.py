@@ -16,11 +16,14 @@ from facecli.train.props import Projection, glasses, occluder
 from facecli.train.raster import interpolate, rasterize, vertex_normals
 from facecli.train.sample import (
     COARSE,
+    FULL,
     Sample,
     euler,
+    features,
     jittered_frame,
     lively_expression,
     pack_coarse,
+    pack_detail,
     pack_opening,
     pack_region,
     viewing_axis,
@@ -43,7 +46,7 @@ class Rerenderer:
         self.skin = np.arange(0, FACE_VERTICES, 6)
 
     def sample(self, rng: np.random.Generator, index: int, changed: bool = True) -> Sample:
-        """Portrait `index`, changed at random (source A) or as it is (source C)."""
+        """Portrait `index`, changed at random (source A) or as it is (source C); detail at full size only."""
         model, pool, size = self.model, self.pool, self.size
         fits = pool.fits
         alpha, beta = fits.alpha[index].copy(), fits.beta[index].copy()
@@ -76,7 +79,10 @@ class Rerenderer:
         face_index, bary, _ = rasterize(pixels, camera[:, 2], self.drawn, size, size)
         normals = vertex_normals(new, model.faces) @ new_rotation.T.astype(np.float32)
         old_normals = vertex_normals(old, model.faces) @ rotation.T.astype(np.float32)
-        channels = np.c_[model.neutral, depth, old_pixels, self.region, normals, old_normals]
+        facing = -np.einsum("ij,ij->i", camera, normals) / np.linalg.norm(camera, axis=1)
+        channels = np.c_[
+            model.neutral, depth, old_pixels, self.region, normals, old_normals, facing.astype(np.float32)
+        ]
         maps = interpolate(channels, self.drawn, face_index, bary)
         drawn = face_index >= 0
         part = np.where(drawn, self.part[face_index], -1)
@@ -109,13 +115,20 @@ class Rerenderer:
                 rng, image, region, new, new_rotation, new_translation, new_focal, frame, centre
             )
         coarse, known = pack_coarse(maps[..., :3], maps[..., 3], region)
+        detail = None
+        if size == FULL:
+            # Lids, lips and nostrils are the head's; the skin's own wrinkles are in the photo, but nowhere else.
+            shape = region & (part == FACE) & features(maps[..., :3])
+            detail = pack_detail(
+                maps[..., 3], maps[..., 13], np.zeros_like(maps[..., 3]), coarse, known, shape
+            )
         footprint = size / COARSE * new_translation[2] / (new_focal * np.hypot(*frame[:, 0]))
         return Sample(
             image,
             pack_region(region),
             coarse,
             known,
-            None,
+            detail,
             float(footprint),
             1.0 if changed else FIT_DEPTH_WEIGHT,
             pack_opening(part, region),

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
+from facecli.geometry import upsample_masked
 from facecli.train.headmodel import GUMS, LACRIMAL, SCLERA_LEFT, TEETH
 
 FULL = 512
@@ -14,6 +15,8 @@ REGION = 256
 COARSE = 128
 CROP_MARGIN = 1.45
 """Side of an unjittered crop over the longer side of the box of the projected face."""
+LARGEST_DETAIL = 2.5
+"""mm; whatever differs more from the coarse surface lies on another one: behind the nose, within the mouth."""
 UNIT = 100.0
 """Template coordinates and depth are stored in units of this many mm."""
 
@@ -21,7 +24,8 @@ UNIT = 100.0
 @dataclass(frozen=True)
 class Sample:
     """`coarse` holds template coordinate (3) and depth (1), unit 100 mm, where `known` > 0; `detail` is the
-    displacement along the coarse normal in mm. `known` is 1 where the depth is exact, less where it comes
+    displacement in mm along the coarse normal that makes the true surface of the coarse one, skin relief
+    included, not a number where that is not known. `known` is 1 where the depth is exact, less where it comes
     from a fit, 0 where there is no surface. `footprint` is the mm that one pixel of the 128 px map spans at
     the head centre. `depth_weight` is what the depth of this source is worth."""
 
@@ -57,6 +61,32 @@ def pack_coarse(
     stacked = np.dstack([coordinate, depth]) * surface[..., None] / UNIT
     mean = cv2.resize(stacked.astype(np.float32), (COARSE, COARSE), interpolation=cv2.INTER_AREA)
     return mean / np.maximum(weight, 1e-6)[..., None], (weight > 0.6).astype(np.float32)
+
+
+def features(coordinate: Float[np.ndarray, "h w 3"]) -> Bool[np.ndarray, "h w"]:
+    """Where the template's eyes, nose and mouth are; mm."""
+    x, y, z = np.moveaxis(coordinate, -1, 0)
+    return (np.abs(x) < 52) & (y < 28) & (y > -92) & (z > 25)
+
+
+def pack_detail(
+    depth: Float[np.ndarray, "512 512"],
+    facing: Float[np.ndarray, "512 512"],
+    relief: Float[np.ndarray, "512 512"],
+    coarse: Float[np.ndarray, "128 128 4"],
+    known: Float[np.ndarray, "128 128"],
+    skin: Bool[np.ndarray, "512 512"],
+) -> Float[np.ndarray, "512 512"]:
+    """What 128 px cannot hold of the surface, and the relief on it, mm along the normal; only known on `skin`.
+
+    depth: mm towards the camera, facing: cosine between normal and line of sight. Not known either next to a step
+    from one surface to another, where a coarse pixel holds the mean of both.
+    """
+    smooth = upsample_masked(coarse[..., 3] * UNIT, known > 0, FULL)
+    lost = (depth - smooth) * facing
+    near_step = cv2.dilate((np.abs(lost) > LARGEST_DETAIL).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    inside = skin & ~near_step & (cv2.resize(known, (FULL, FULL), interpolation=cv2.INTER_NEAREST) > 0)
+    return np.where(inside, lost + relief, np.nan).astype(np.float32)
 
 
 def viewing_axis(

@@ -1,7 +1,7 @@
 """The data set on disk: shards of samples, each reproducible from its number, written whole or not at all.
 
 Precision: template coordinates and depth are stored as float16 in units of 100 mm (0.05 mm at the face's
-edge), relief as float16 in mm (under 0.001 mm), images as JPEG of quality 97. Degradations are added when a
+edge), detail as float16 in mm (under 0.001 mm), images as JPEG of quality 97. Degradations are added when a
 sample is loaded.
 """
 
@@ -21,8 +21,14 @@ import numpy as np
 from facecli.train.sample import COARSE, FULL, REGION, Sample
 
 PER_SHARD = 128
-SHARE = {"synthetic": 0.38, "synthetic_detail": 0.22, "rerendered": 0.30, "portrait": 0.10}
-"""How often each source is drawn: B at 256 px, B at 512 px with detail, A, and C."""
+SHARE = {
+    "synthetic": 0.34,
+    "synthetic_detail": 0.24,
+    "rerendered": 0.24,
+    "rerendered_detail": 0.08,
+    "portrait": 0.10,
+}
+"""How often each source is drawn: B at 256 px, B at 512 px with detail, A likewise, and C."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,8 @@ def _work(job: Job) -> None:
     cv2.setNumThreads(1)
     model, pool = HeadModel.load(job.assets / "head_model"), Pool.load(job.pool)
     lights, styles = load_lights(job.assets / "hdri"), load_hair(job.assets / "hair" / "hair")
-    synthesizer, rerenderer = Synthesizer(model, pool, lights, styles), Rerenderer(model, pool, FULL // 2)
+    synthesizer = Synthesizer(model, pool, lights, styles)
+    rerenderers = {size: Rerenderer(model, pool, size) for size in (FULL // 2, FULL)}
     weights = portrait_weights(pool.fits.names)
     started = time.monotonic()
     for number in range(job.first, job.last, job.step):
@@ -73,11 +80,12 @@ def _work(job: Job) -> None:
         for k in range(PER_SHARD):
             rng = np.random.default_rng([number, k])
             source = rng.choice(list(SHARE), p=list(SHARE.values()))
+            size = FULL if source.endswith("detail") else FULL // 2
             if source.startswith("synthetic"):
-                samples.append(synthesizer.sample(rng, FULL if source == "synthetic_detail" else FULL // 2))
+                samples.append(synthesizer.sample(rng, size))
             else:
                 index = int(rng.choice(len(weights), p=weights))
-                samples.append(rerenderer.sample(rng, index, changed=source == "rerendered"))
+                samples.append(rerenderers[size].sample(rng, index, changed=source != "portrait"))
         temporary = path.with_suffix(f".{os.getpid()}.tmp")
         temporary.write_bytes(pack(samples))
         temporary.rename(path)

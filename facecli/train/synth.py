@@ -28,6 +28,7 @@ from facecli.train.sample import (
     jittered_frame,
     lively_expression,
     pack_coarse,
+    pack_detail,
     pack_opening,
     pack_region,
     viewing_axis,
@@ -91,11 +92,8 @@ class Synthesizer:
         region = drawn & (maps[..., 9] > 0.5)
 
         height = self._relief_map(relief, texel, coordinate, part)
-        normal = bump(
-            maps[..., 6:9] / np.maximum(np.linalg.norm(maps[..., 6:9], axis=-1, keepdims=True), 1e-6),
-            position,
-            height,
-        )
+        smooth = maps[..., 6:9] / np.maximum(np.linalg.norm(maps[..., 6:9], axis=-1, keepdims=True), 1e-6)
+        normal = bump(smooth, position, height)
         colour, gloss, hair_paint = self._colours(rng, albedo, texel, coordinate, part)
         region &= ~hair_paint
 
@@ -121,14 +119,21 @@ class Synthesizer:
             skin = image[region].mean(0) if region.any() else np.array([190.0, 150, 130])
             occluder(rng, image, region, self.pool.crops, skin * rng.uniform(0.7, 1.2))
 
-        coarse, known = pack_coarse(coordinate, (translation - position) @ axis, region)
+        depth = (translation - position) @ axis
+        coarse, known = pack_coarse(coordinate, depth, region)
+        detail = None
+        if size == FULL:
+            skin = region & (part != GUMS) & (part != TEETH)
+            to_camera = -position / np.maximum(np.linalg.norm(position, axis=-1, keepdims=True), 1e-6)
+            facing = (smooth * to_camera).sum(-1)
+            detail = pack_detail(depth, facing, height, coarse, known, skin)
         footprint = size / COARSE / to_pixels.pixels_per_mm
         return Sample(
             np.clip(image, 0, 255).astype(np.uint8),
             pack_region(region),
             coarse,
             known,
-            (height * region).astype(np.float32) if size == FULL else None,
+            detail,
             float(footprint),
             1.0,
             pack_opening(part, region),
