@@ -17,8 +17,8 @@ WEIGHTS = {
     "depth_nll": 0.1,
     "gradient": 6.0,
     "normal": 2.0,
-    "relief_slope": 2.0,
-    "relief_height": 1.0,
+    "relief_slope": 0.5,
+    "relief_height": 0.1,
 }
 """How the terms add up; chosen so that each is of order one early in training."""
 
