@@ -33,6 +33,18 @@ def test_a_crop_of_half_the_size_goes_through_the_shared_part():
     assert coarse.shape == (1, 6, 64, 64)
 
 
+def test_a_whole_crop_is_seen_as_its_half_in_training():
+    network = FaceNetwork(SMALL).eval()
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    image = torch.rand(2, 3, 512, 512, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        outputs = network(image)
+        _, region, coarse = network.surface(torch.nn.functional.avg_pool2d(image, 2))
+    torch.testing.assert_close(outputs.region, region, atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(outputs.depth, coarse[:, 3:4], atol=1e-3, rtol=1e-4)
+
+
 def test_faces_of_a_batch_do_not_see_each_other():
     torch.manual_seed(0)
     network, images = FaceNetwork(SMALL).eval(), torch.rand(3, 3, 512, 512)

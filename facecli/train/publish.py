@@ -139,6 +139,7 @@ def to_onnx(config: ModelConfig) -> bytes:
             output_names=list(Prediction._fields),
             dynamic_shapes={"image": {0: torch.export.Dim("n")}},
             dynamo=True,
+            optimize=False,  # it would fold what makes the stem of its parameters
             verbose=False,
         )
     if program is None:
