@@ -8,7 +8,6 @@ import torch
 from facecli.train.losses import (
     WEIGHTS,
     Targets,
-    lack,
     local_mean,
     losses,
     normals_of,
@@ -53,7 +52,7 @@ def test_the_truth_costs_nothing():
     for name in (*GEOMETRIC, "region", "dice", "opening"):
         assert terms[name] == pytest.approx(0, abs=1e-3), name
     assert terms["depth_nll"] == pytest.approx(-6, abs=1e-3)  # the log of the least deviation allowed
-    for name, term in relief(truth.detail, truth.coarse, truth, torch.tensor([1])).items():
+    for name, term in relief(truth.detail, truth, torch.tensor([1])).items():
         assert term == pytest.approx(0, abs=1e-6), name
 
 
@@ -161,22 +160,22 @@ def test_relief_looks_only_at_the_rows_it_is_given():
     truth = target(count=3, detail=1)
     rows = torch.tensor([2])
     wrong = truth.detail + 0.05 * torch.randn(truth.detail.shape, generator=torch.Generator().manual_seed(1))
-    before = relief(wrong, truth.coarse, truth, rows)
+    before = relief(wrong, truth, rows)
     emptied = Targets(**{**truth.__dict__, "region": truth.region.clone()})
     emptied.region[:2] = 0  # the samples without detail
-    after = relief(wrong, truth.coarse, emptied, rows)
+    after = relief(wrong, emptied, rows)
     for name in before:
         assert before[name] > 1e-3
         assert before[name] == after[name]
     emptied.region[2] = 0
-    assert all(term == 0 for term in relief(wrong, truth.coarse, emptied, rows).values())
+    assert all(term == 0 for term in relief(wrong, emptied, rows).values())
 
 
 def test_relief_does_not_ask_for_the_level():
     truth, rows = target(), torch.tensor([0])
-    for term in relief(truth.detail + 0.5, truth.coarse, truth, rows).values():
+    for term in relief(truth.detail + 0.5, truth, rows).values():
         assert term < 0.01
-    terms = [relief(truth.detail * gain, truth.coarse, truth, rows) for gain in (1.0, 0.8, 0.3)]
+    terms = [relief(truth.detail * gain, truth, rows) for gain in (1.0, 0.8, 0.3)]
     for name in ("relief_slope", "relief_height"):
         assert terms[0][name] < terms[1][name] < terms[2][name]
 
@@ -185,36 +184,10 @@ def test_nothing_is_asked_where_the_detail_is_not_known():
     truth, rows = target(), torch.tensor([0])
     wrong = truth.detail.clone()
     wrong[:, :, 200:260, 200:260] += 1.0
-    assert relief(wrong, truth.coarse, truth, rows)["relief_slope"] > 1e-3
+    assert relief(wrong, truth, rows)["relief_slope"] > 1e-3
     truth.detail[:, :, 200:260, 200:260] = torch.nan
-    for term in relief(wrong, truth.coarse, truth, rows).values():
+    for term in relief(wrong, truth, rows).values():
         assert term == pytest.approx(0, abs=1e-6)
-
-
-def test_detail_makes_up_for_what_the_coarse_surface_blurs_and_is_not_led_by_its_level():
-    truth, rows = target(), torch.tensor([0])
-    ridge = torch.zeros(1, 1, 128, 128)
-    ridge[..., 60:64, 40:90] = 0.01  # 1 mm over 4 of 128 pixels
-    blurred = truth.coarse[:, 3:4].clone()
-    blurred[:1] += 0.3 - ridge
-    missing = lack(blurred[rows], truth, rows)
-    assert 0.4 < missing[0, 0, 247, 256] < 1  # mm: the ridge without the mean of twice its width
-    assert missing[0, 0, 120, 256] == pytest.approx(0, abs=0.02)  # the level, 30 mm, is nothing
-    coarse = truth.coarse.clone()
-    coarse[:1, 3:4] = blurred[:1]
-    made_up = relief(truth.detail + missing, coarse, truth, rows)
-    left_out = relief(truth.detail, coarse, truth, rows)
-    for name in made_up:
-        assert made_up[name] < 0.01 * left_out[name], name
-
-
-def test_detail_does_not_train_the_coarse_surface():
-    truth, rows = target(), torch.tensor([0])
-    coarse = (truth.coarse + 0.1).requires_grad_()
-    detail = torch.zeros_like(truth.detail, requires_grad=True)
-    sum(relief(detail, coarse, truth, rows).values()).backward()
-    assert coarse.grad is None or not coarse.grad.any()
-    assert detail.grad.any()
 
 
 def test_the_local_mean_is_that_of_a_square():
@@ -234,9 +207,7 @@ def test_normals_of_a_slope():
 def test_the_total_weighs_every_term():
     truth = target()
     logit, coarse = perfect(truth)
-    terms = losses(logit, coarse + 0.1, truth) | relief(
-        truth.detail * 0, truth.coarse, truth, torch.tensor([0])
-    )
+    terms = losses(logit, coarse + 0.1, truth) | relief(truth.detail * 0, truth, torch.tensor([0]))
     assert set(terms) == set(WEIGHTS)
     expected = sum(WEIGHTS[name] * float(term) for name, term in terms.items())
     assert float(total(terms)) == pytest.approx(expected, rel=1e-5)

@@ -97,7 +97,7 @@ def train(
             detail = network.recover(sharp, shared[rows], coarse[rows]) if len(rows) else None
         terms = losses(region, coarse, target)
         if detail is not None:
-            terms |= relief(detail, coarse, target, rows)
+            terms |= relief(detail, target, rows)
         loss = total(terms)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()

@@ -15,19 +15,19 @@ WEIGHTS = {
     "coordinate": 4.0,
     "depth": 4.0,
     "depth_nll": 0.1,
-    "gradient": 6.0,
+    "gradient": 12.0,
     "normal": 2.0,
-    "relief_slope": 0.5,
-    "relief_height": 0.1,
+    "relief_slope": 1.0,
+    "relief_height": 0.5,
 }
 """How the terms add up; chosen so that each is of order one early in training."""
 
 
+CREASE = 0.004
+"""Errors of the coarse depth's step to the next pixel beyond this (100 mm) count linearly."""
+
 SLOPE, HEIGHT = 0.1, 0.1
 """Errors of detail beyond these (mm per mm, and mm) count linearly."""
-
-LARGEST = 3.0
-"""More than this, mm, is not asked of the detail."""
 
 
 @dataclass(frozen=True)
@@ -119,24 +119,28 @@ def laplace(error: Tensor, log_variance: Tensor, weight: Tensor) -> Tensor:
 
 
 def gradient(error: Tensor, weight: Tensor) -> Tensor:
-    """L1 of the error's differences at three scales (Li and Snavely 2018), where both pixels are known."""
+    """Error of differences at three scales (Li and Snavely 2018), where both pixels are known: squared where small, so
+    that an uncertain crease is shallow rather than absent, linear, then constant across cuts."""
     terms = []
     for scale in (1, 2, 4):
         for axis in (2, 3):
             size = error.shape[axis] - scale
             a, b = error.narrow(axis, scale, size), error.narrow(axis, 0, size)
             w = torch.minimum(weight.narrow(axis, scale, size), weight.narrow(axis, 0, size))
-            smooth = ((a - b).abs() / scale).clamp(max=0.05)
-            terms.append(mean(smooth, w))
+            off = pseudo_huber((a - b) / (scale * CREASE)) * CREASE
+            terms.append(mean(off.clamp(max=0.05), w))
     return torch.stack(terms).mean()
 
 
 def normals_of(depth: Tensor, footprint: Tensor) -> Tensor:
-    """Unit normals (x right, y down, z to the camera) of a depth map, as if seen from far away."""
-    padded = F.pad(depth, (1, 1, 1, 1), mode="replicate")
-    slope = UNIT / (2 * footprint[:, None, None, None])
-    along_x = (padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]) * slope
-    along_y = (padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1]) * slope
+    """Unit normals (x right, y down, z to the camera) of a depth map, as if seen from far away.
+
+    From each pixel to the next, not from the one before: over two pixels the crease of a lid or of lips vanishes.
+    """
+    padded = F.pad(depth, (0, 1, 0, 1), mode="replicate")
+    slope = UNIT / footprint[:, None, None, None]
+    along_x = (padded[:, :, :-1, 1:] - depth) * slope
+    along_y = (padded[:, :, 1:, :-1] - depth) * slope
     towards = (1 + along_x * along_x + along_y * along_y).rsqrt()
     return torch.cat([-along_x * towards, -along_y * towards, towards], 1)
 
@@ -152,14 +156,9 @@ def normal(depth: Tensor, target: Targets, weight: Tensor) -> Tensor:
     return mean(1 - cosine, inside) + 0.5 * mean((ours - true).abs(), inside)
 
 
-def relief(detail: Tensor, coarse: Tensor, target: Targets, rows: Tensor) -> dict[str, Tensor]:
-    """Detail of the samples `rows`, judged by its slopes and by its height without the local mean.
-
-    What is wanted besides the label is what the predicted `coarse` (of all samples) lacks of the true one at the
-    scale of lids and lips: a small net blurs them, and the detail head sees four times as many pixels.
-    """
-    lacking = lack(coarse[rows, 3:4].detach().float(), target, rows)
-    ours, true = detail.float(), (target.detail.nan_to_num() + lacking).clamp(-LARGEST, LARGEST)
+def relief(detail: Tensor, target: Targets, rows: Tensor) -> dict[str, Tensor]:
+    """Detail of the samples `rows`, judged by its slopes and by its height without the local mean."""
+    ours, true = detail.float(), target.detail.nan_to_num()
     region = F.interpolate(target.region[rows], scale_factor=2.0, mode="nearest")
     region = region * F.interpolate(target.known[rows], scale_factor=4.0, mode="nearest")
     inside = (-F.max_pool2d(-region * target.detail.isfinite(), 7, 1, 3) > 0.9).float()
@@ -175,16 +174,6 @@ def relief(detail: Tensor, coarse: Tensor, target: Targets, rows: Tensor) -> dic
     level = local_mean(error, 33) / local_mean(inside, 33).clamp(min=0.01)
     height = mean(pseudo_huber((error - level) / HEIGHT), inside)
     return {"relief_slope": torch.stack(terms).mean(), "relief_height": height}
-
-
-def lack(depth: Tensor, target: Targets, rows: Tensor) -> Tensor:
-    """What predicted coarse depth (d 1 128 128) lacks along the normal, mm, without the local mean; d 1 512 512."""
-    true, known = target.coarse[rows, 3:4], target.known[rows]
-    facing = normals_of(true, target.footprint[rows])[:, 2:3]
-    missing = (true - depth) * known * UNIT
-    level = local_mean(missing, 9) / local_mean(known, 9).clamp(min=0.01)
-    fine = (missing - level) * known * facing
-    return F.interpolate(fine, scale_factor=4.0, mode="bicubic", align_corners=False)
 
 
 def local_mean(values: Tensor, size: int) -> Tensor:
