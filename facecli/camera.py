@@ -4,7 +4,7 @@ Camera frame: millimetres, x right, y down, z forward (OpenCV). Photo frame: pix
 Head frame: millimetres, right-handed, y up, nose to +z, the subject's left to +x, origin at the head centre.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -15,6 +15,8 @@ FRONTAL = np.diag([1.0, -1.0, -1.0])
 
 FULL_FRAME_DIAGONAL_MM = 43.267
 DEFAULT_FOCAL = 1.2  # focal length over the longest side: 45 degrees, between a selfie and a portrait lens
+USUAL_MM = 700.0  # few photos are taken of a face nearer than this
+_FOCAL_SPREAD, _DISTANCE_SPREAD = 0.5, 0.4  # of the logarithms of an unknown focal length, of a distance
 
 _POINTS_USED = 2048
 _HYPOTHESES, _SAMPLE, _SCORED = 128, 8, 300
@@ -71,6 +73,19 @@ def camera_for(
         diagonal = float(np.hypot(width, height))
         return Camera(focal_35mm / FULL_FRAME_DIAGONAL_MM * diagonal, centre_x, centre_y, "exif")
     return Camera(DEFAULT_FOCAL * max(width, height), centre_x, centre_y, "default")
+
+
+def stepped_back(camera: Camera, nearest: float) -> Camera:
+    """The camera for the faces it sees, of which the nearest would be `nearest` mm away: the longer lens of a photo that
+    was cropped, where the focal length is a guess and the face would be nearer than people hold a camera.
+
+    The most probable focal length for log-normal focal lengths and distances, both unknown; the distance in a photo
+    goes with the focal length. Known focal lengths stay.
+    """
+    if camera.source != "default" or nearest >= USUAL_MM:
+        return camera
+    spread = _FOCAL_SPREAD**2 / (_FOCAL_SPREAD**2 + _DISTANCE_SPREAD**2)
+    return replace(camera, focal=camera.focal * (USUAL_MM / nearest) ** spread)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 
 from facecli.blendshapes import Expression, express, load_blendshapes
-from facecli.camera import Camera, Pose, camera_for, fit_pose
+from facecli.camera import Camera, Pose, camera_for, fit_pose, stepped_back
 from facecli.complete import complete, load_face_model, to_mesh
 from facecli.crop import CROP, Crop, crop_from_detection, crop_from_square, exposed
 from facecli.detect import Detection, Detector
@@ -126,6 +126,7 @@ class Reconstructor:
         clock.mark("detect")
         camera = camera_for(image.width, image.height, image.focal_35mm, self.focal)
         looks = self._look(image, camera, [crop_from_detection(detection) for detection in detections])
+        camera, looks = _from_a_distance(camera, looks)
         clock.mark("network")
         looks = self._reframe(image, camera, looks)
         clock.mark("reframe")
@@ -232,6 +233,15 @@ class Reconstructor:
             self.detail_scale,
             expression,
         )
+
+
+def _from_a_distance(camera: Camera, looks: list[_Look]) -> tuple[Camera, list[_Look]]:
+    """The camera that does not stand in anybody's face, and the looks placed before it."""
+    nearest = min((look.place[1] for look in looks if look.place is not None), default=np.inf)
+    back = stepped_back(camera, nearest)
+    if back is camera:
+        return camera, looks
+    return back, [_look_at(back, look.crop, look.maps) for look in looks]
 
 
 def _credible(faces: list[Face]) -> list[Face]:

@@ -137,6 +137,19 @@ def test_a_given_focal_length_moves_the_head_not_its_shape(astronaut: Face) -> N
     assert 1.7 < ratio < 2.3
 
 
+def test_a_tight_crop_is_not_taken_from_a_hands_breadth(
+    reconstructor: Reconstructor, astronaut: Face
+) -> None:
+    low, high = astronaut.landmarks.min(0), astronaut.landmarks.max(0)
+    margin = 0.25 * (high - low).max()
+    (x0, y0), (x1, y1) = (low - margin).astype(int).clip(0), (high + margin).astype(int)
+    (tight,) = reconstructor.reconstruct(photo("astronaut.jpg").pixels[y0:y1, x0:x1])
+    unwary = tight.pose.translation[2] * 1.2 * max(x1 - x0, y1 - y0) / tight.camera.focal
+    assert unwary < 400 < tight.pose.translation[2] < 700
+    (known,) = reconstructor.reconstruct(Image(photo("astronaut.jpg").pixels[y0:y1, x0:x1], focal_35mm=35.0))
+    assert known.camera.source == "exif" and known.camera.focal < tight.camera.focal
+
+
 def test_a_mirrored_photo_gives_a_mirrored_head(reconstructor: Reconstructor, astronaut: Face) -> None:
     image = photo("astronaut.jpg")
     mirrored = reconstructor.reconstruct(replace(image, pixels=np.ascontiguousarray(image.pixels[:, ::-1])))[
