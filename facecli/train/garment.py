@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -168,9 +169,9 @@ def _hair(rng: np.random.Generator) -> Pattern:
     begins = rng.uniform(42, 72)
     aside = 1 / (1 + np.exp((begins - np.abs(degrees)) / 3))
     line = line * (1 - aside) + sides * aside
-    tuft = _noise(rng, 1, COLUMNS // rng.integers(8, 26))[0] - 0.5
+    tuft = _noise(rng, 1, COLUMNS // int(rng.integers(8, 26)))[0] - 0.5
     line = line + tuft * rng.uniform(6, 34) * (1 - 0.5 * aside)
-    fine, tufts = _noise(rng, 14, COLUMNS // 2), _noise(rng, 8, COLUMNS // rng.integers(8, 20))
+    fine, tufts = _noise(rng, 14, COLUMNS // 2), _noise(rng, 8, COLUMNS // int(rng.integers(8, 20)))
     taper = rng.uniform(4, 26)
     above = (height - line) / taper
     dense = above > 0.4 + 1.1 * (fine - 0.6) + 0.8 * (tufts - 0.5)
@@ -214,7 +215,7 @@ def _cloth(rng: np.random.Generator, sort: str) -> Pattern:
         nose = rng.uniform(-52, -8)
         slope = rng.uniform(0.05, 0.35)
         top = nose - slope * np.abs(degrees) + wave / 4
-        inside = (np.abs(degrees) < wide) & (height < top) & (height > rng.uniform(-130, -112))
+        inside = (np.abs(degrees) < wide) & (height < top) & (height > rng.uniform(-146, -120))
         for strap in (rng.uniform(-20, 0), rng.uniform(-95, -70)):
             reach = (np.abs(degrees) - wide * 0.96) / 30
             centre = strap + (rng.uniform(-8, 8) - strap) * np.clip(reach, 0, 1) * 0.8
@@ -311,7 +312,7 @@ def _noise(rng: np.random.Generator, rows: int, columns: int) -> Float[np.ndarra
     )
 
 
-def _neighbours(faces: Int[np.ndarray, "f 3"], count: int):  # type: ignore[no-untyped-def]
+def _neighbours(faces: Int[np.ndarray, "f 3"], count: int) -> Any:
     """Sparse matrix that averages every vertex with those it shares an edge with."""
     from scipy.sparse import coo_matrix, diags, eye
 
