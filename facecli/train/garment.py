@@ -47,7 +47,7 @@ class Wardrobe:
     def __init__(self, model: HeadModel) -> None:
         skin = model.faces[(model.part == FACE) | (model.part == BACK)]
         lips = model.landmark_vertices[60:68]
-        shut = np.stack([np.full(6, lips[0]), lips[1:7], lips[2:8]], 1)  # cloth spans an open mouth
+        shut = lips[[[0, 1, 7], [1, 2, 6], [1, 6, 7], [2, 3, 5], [2, 5, 6], [3, 4, 5]]]  # cloth spans a mouth
         self.faces = np.concatenate([skin, shut]).astype(np.int32)
         self.count = int(self.faces.max()) + 1
         x, y, z = model.neutral[: self.count].T
@@ -133,14 +133,19 @@ def draw_garment(
     contact: float,
 ) -> Bool[np.ndarray, "s s"]:
     """Over the image, in place, with a shadow of strength `contact` where it ends; returns where it is."""
-    colour, cover = draw_hair(garment, pixels, depth, shade, zbuffer)
+    colour, drawn = draw_hair(garment, pixels, depth, shade, zbuffer)
     colour *= tint.astype(np.float32)
     size = len(image)
-    soft = np.asarray(cv2.GaussianBlur(cover.astype(np.float32), (0, 0), 0.7 * size / 256))[..., None]
-    filled = cv2.GaussianBlur(colour, (0, 0), 0.7 * size / 256) / np.maximum(soft, 1e-3)
+    slit = np.ones((1 + 2 * (size // 256),) * 2, np.uint8)  # between the lips, a pixel wide
+    cover = np.asarray(cv2.morphologyEx(drawn.astype(np.uint8), cv2.MORPH_CLOSE, slit) > 0)
+    soft, weight = (
+        np.asarray(cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 0.7 * size / 256))[..., None]
+        for mask in (cover, drawn)
+    )
+    filled = cv2.GaussianBlur(colour, (0, 0), 0.7 * size / 256) / np.maximum(weight, 1e-3)
     near = np.asarray(cv2.GaussianBlur(cover.astype(np.float32), (0, 0), size / 36))
     image *= 1 - contact * near[..., None]
-    image += (np.where(cover[..., None], colour, filled) - image) * np.clip(soft * 1.3 - 0.15, 0, 1)
+    image += (np.where(drawn[..., None], colour, filled) - image) * np.clip(soft * 1.3 - 0.15, 0, 1)
     return cover
 
 
