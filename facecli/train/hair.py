@@ -112,3 +112,19 @@ def draw_hair(
         shade.astype(np.float32), 110,
     )  # fmt: skip
     return colour, cover
+
+
+def hair_colour(rng: np.random.Generator) -> Float[np.ndarray, "3"]:
+    """Linear albedo of black, brown, fair, grey or red hair."""
+    tones = np.array(
+        [
+            [0.012, 0.009, 0.008],
+            [0.05, 0.028, 0.016],
+            [0.16, 0.09, 0.045],
+            [0.4, 0.29, 0.16],
+            [0.4, 0.4, 0.41],
+            [0.2, 0.05, 0.02],
+        ]
+    )
+    pick = tones[rng.choice(len(tones), p=[0.35, 0.25, 0.12, 0.12, 0.11, 0.05])]
+    return (pick * rng.uniform(0.6, 1.4) * (1 + rng.normal(0, 0.05, 3))).astype(np.float32)

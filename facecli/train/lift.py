@@ -8,14 +8,13 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from facecli.train.headmodel import FACE, FACE_VERTICES, NARROW_FACE_VERTICES, HeadModel
+from facecli.train.matte import cut_out
 from facecli.train.raster import interpolate, rasterize, vertex_normals
 
 CROP = 512
 """Pixels of a stored portrait crop; its side is `CONTEXT` times the longer side of the face's box."""
 CONTEXT = 2.2
 TEXTURE = 512
-CUT = 160
-"""Resolution at which the face is cut out of the photo."""
 FOREHEAD_ABOVE = 35.0
 """Scalp vertices in front, higher than this (mm) over the ears' level, count as forehead."""
 
@@ -101,6 +100,14 @@ def warp(
     return cv2.warpAffine(photo, matrix, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
 
+def covered(
+    matrix: Float[np.ndarray, "2 3"], photo: UInt8[np.ndarray, "h w 3"], size: int
+) -> Bool[np.ndarray, "s s"]:
+    """Which pixels of a warp are inside the photo."""
+    full = np.full(photo.shape[:2], 255, np.uint8)
+    return np.asarray(cv2.warpAffine(full, matrix, (size, size), flags=cv2.INTER_NEAREST) > 0)
+
+
 def lift(
     model: HeadModel,
     vertices: Float[np.ndarray, "v 3"],
@@ -117,7 +124,7 @@ def lift(
     crop = warp(photo, to_crop, CROP)
     in_crop = pixels @ to_crop[:, :2].T + to_crop[:, 2]
     normals = vertex_normals(vertices, model.faces) @ rotation.T.astype(np.float32)
-    mask = cut_out(model, crop, in_crop, camera[:, 2])
+    mask = cut_out(model, region_vertices(model), crop, covered(to_crop, photo, CROP), in_crop, camera[:, 2])
 
     _, _, inverse = rasterize(in_crop, camera[:, 2], model.faces, CROP, CROP)
     attributes = np.c_[in_crop, camera[:, 2], normals]
@@ -150,57 +157,6 @@ def estimate_light(
         weight = 1 / (1 + (error / (np.median(error) + 1e-6)) ** 2)
     mean = (basis @ coefficients).mean(0)
     return (coefficients / np.maximum(mean, 1)).astype(np.float32)
-
-
-def cut_out(
-    model: HeadModel,
-    crop: UInt8[np.ndarray, "s s 3"],
-    pixels: Float[np.ndarray, "v 2"],
-    depth: Float[np.ndarray, "v"],
-) -> UInt8[np.ndarray, "s s"]:
-    """Mask (0 or 255) of the face that hair, hats and hands leave visible.
-
-    The fit says where the face can be; inside, GrabCut (Rother et al. 2004) separates skin from hair, with
-    cheeks and nose as the example of skin and brows, eyes, mouth and beard painted over so that they do not
-    teach it hair.
-    """
-    scale = CUT / crop.shape[0]
-    small = cv2.resize(crop, (CUT, CUT), interpolation=cv2.INTER_AREA)
-    index, bary, _ = rasterize((pixels + 0.5) * scale - 0.5, depth, model.faces, CUT, CUT)
-    coordinate = interpolate(model.neutral, model.faces, index, bary)
-    region = (
-        interpolate(region_vertices(model)[:, None].astype(np.float32), model.faces, index, bary)[..., 0]
-        > 0.5
-    )
-    x, y = np.abs(coordinate[..., 0]), coordinate[..., 1]
-    core = region & (x < 50) & (y < 22) & (y > -105) & (x < 60 + 0.35 * y)
-    example = region & (((x < 42) & (y < -14) & (y > -48)) | ((x < 16) & (y > -5) & (y < 30)))
-    if example.sum() < 30:
-        return np.zeros(crop.shape[:2], np.uint8)
-    samples = small[example].astype(np.float64)
-    mean, covariance = np.median(samples, 0), np.cov(samples.T) + 40 * np.eye(3)
-    offset = small.astype(np.float64) - mean
-    strange = np.einsum("hwi,ij,hwj->hw", offset, np.linalg.inv(covariance), offset) > 9
-    painted = small.copy()
-    painted[core & strange] = mean.astype(np.uint8)
-    labels = np.full((CUT, CUT), cv2.GC_BGD, np.uint8)
-    around = cv2.dilate(region.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
-    labels[around] = cv2.GC_PR_BGD
-    labels[region] = cv2.GC_PR_FGD
-    labels[core] = cv2.GC_FGD
-    cv2.setRNGSeed(0)
-    cv2.grabCut(  # type: ignore[call-overload]
-        painted, labels, None, np.zeros((1, 65)), np.zeros((1, 65)), 4, cv2.GC_INIT_WITH_MASK
-    )
-    face = ((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)) & region
-    face = cv2.morphologyEx(face.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-    count, components, stats, _ = cv2.connectedComponentsWithStats(face)
-    if count < 2:
-        return np.zeros(crop.shape[:2], np.uint8)
-    face = (components == 1 + stats[1:, cv2.CC_STAT_AREA].argmax()).astype(np.uint8)
-    face = cv2.morphologyEx(face, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
-    grown = cv2.resize(face * 255, crop.shape[:2], interpolation=cv2.INTER_CUBIC)
-    return np.where(cv2.GaussianBlur(grown, (0, 0), 2.0) > 127, 255, 0).astype(np.uint8)
 
 
 def complete(albedo: UInt8[np.ndarray, "t t 3"], seen: Bool[np.ndarray, "t t"]) -> UInt8[np.ndarray, "t t 3"]:

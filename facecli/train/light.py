@@ -26,6 +26,13 @@ class Light:
     lamp: Float[np.ndarray, "3"]
     lamp_colour: Float[np.ndarray, "3"]
 
+    def brightness(self, normals: Float[np.ndarray, "v 3"]) -> Float[np.ndarray, "v"]:
+        """How light things of these unit normals (camera frame: y down, z away) are, about 1 where it is lightest."""
+        world = normals * np.array([1, -1, -1], np.float32)
+        ambient, lamp = float(self.irradiance[0].mean()) * 0.282095, float(self.lamp_colour.mean())
+        lit = ambient * (0.8 + 0.2 * world[:, 1]) + lamp * np.maximum(world @ self.lamp, 0)
+        return np.asarray(lit / (ambient + 0.6 * lamp), np.float32)
+
 
 def basis(directions: Float[np.ndarray, "... 3"]) -> Float[np.ndarray, "... 9"]:
     """Real spherical harmonics up to order two, with their constants (Ramamoorthi and Hanrahan 2001)."""

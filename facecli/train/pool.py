@@ -17,6 +17,9 @@ WORST_FIT = 0.045
 SPECTACLES = Path(__file__).with_name("spectacles.txt")
 """Portraits of people who wear spectacles, found by looking: rims would become skin, and their shadows relief."""
 
+COVERED = Path(__file__).with_name("covered.txt")
+"""Portraits with a hand, a mask or a microphone before the face, or with no light on it, found by looking."""
+
 
 @dataclass(frozen=True)
 class Pool:
@@ -45,18 +48,22 @@ class Pool:
 
 
 def build(assets: Path, landmark_file: Path, folder: Path, workers: int = 2) -> None:
-    """Fit the portraits of `assets`, drop bad fits and spectacles, lift the rest, and write the pool to `folder`."""
+    """Fit the portraits of `assets`, drop bad fits, spectacles and covered faces, lift the rest into `folder`.
+
+    Fits that `folder` has already are not made again.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     model = HeadModel.load(assets / "head_model")
-    fits = fit(model, landmark_file)
-    bare = ~np.isin(fits.names, SPECTACLES.read_text().split())
+    stored = folder / "fits.npz"
+    fits = Fits.load(stored) if stored.exists() else fit(model, landmark_file)
+    bare = ~np.isin(fits.names, SPECTACLES.read_text().split() + COVERED.read_text().split())
     kept = np.flatnonzero((fits.error < WORST_FIT) & bare)
     sys.stderr.write(
-        f"{len(kept)} of {len(fits.names)} fits kept, {(~bare).sum()} left out for spectacles; "
+        f"{len(kept)} of {len(fits.names)} fits kept, {(~bare).sum()} left out for what is before the face; "
         f"median error {np.median(fits.error):.4f}\n"
     )
     fits = fits.take(kept)
-    fits.save(folder / "fits.npz")
+    fits.save(stored)
     shapes = {"crops": (CROP, CROP, 3), "masks": (CROP, CROP), "albedos": (TEXTURE, TEXTURE, 3)}
     for key, shape in shapes.items():
         np.lib.format.open_memmap(folder / f"{key}.npy", "w+", np.uint8, (len(kept), *shape)).flush()

@@ -1,8 +1,10 @@
-"""What stands before and behind a synthetic head: backgrounds, glasses, fingers, things."""
+"""What stands before and behind a synthetic head: backgrounds, glasses, hands, things."""
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
+
+from facecli.train.limb import hand
 
 
 def background(
@@ -102,51 +104,30 @@ def occluder(
     region: Bool[np.ndarray, "s s"],
     crops: UInt8[np.ndarray, "n c c 3"],
     skin: Float[np.ndarray, "3"],
+    unit: float,
 ) -> None:
-    """Put one thing in front, in place: fingers, or a random shape with a photo's texture."""
-    mask = np.zeros(region.shape, np.float32)
+    """Put one thing in front, in place: a hand, or a random shape with a photo's texture.
+
+    skin: of the hand, sRGB; unit: pixels of a mm.
+    """
     rows, columns = np.nonzero(region)
     if len(rows) == 0:
         return
     pick = rng.integers(len(rows))
     anchor = np.array([columns[pick], rows[pick]], float) + rng.normal(0, 0.06, 2) * len(region)
-    if rng.random() < 0.4:
-        _fingers(rng, image, mask, anchor, skin)
-    else:
-        count = rng.integers(4, 10)
-        angle = np.sort(rng.uniform(0, 2 * np.pi, count))
-        radius = rng.uniform(0.05, 0.25) * len(region) * rng.uniform(0.5, 1.2, count)
-        stretch = np.array([1.0, rng.uniform(0.3, 1.0)])
-        points = anchor + np.c_[np.cos(angle), np.sin(angle)] * radius[:, None] * stretch
-        cv2.fillPoly(mask, [(points * 8).astype(np.int32)], 1.0, cv2.LINE_AA, 3)
-        if rng.random() < 0.5:
-            mask = (cv2.GaussianBlur(mask, (0, 0), len(region) / 56) > 0.5).astype(np.float32)
-        mask = np.asarray(
-            cv2.GaussianBlur(mask, (0, 0), rng.uniform(0.4, 1.2) * len(region) / 256), np.float32
-        )
-        texture = background(rng, crops, len(region))
-        image += (texture - image) * mask[..., None]
+    if rng.random() < 0.5:
+        hand(rng, image, region, anchor, unit, skin)
+        return
+    mask = np.zeros(region.shape, np.float32)
+    count = rng.integers(4, 10)
+    angle = np.sort(rng.uniform(0, 2 * np.pi, count))
+    radius = rng.uniform(0.05, 0.25) * len(region) * rng.uniform(0.5, 1.2, count)
+    stretch = np.array([1.0, rng.uniform(0.3, 1.0)])
+    points = anchor + np.c_[np.cos(angle), np.sin(angle)] * radius[:, None] * stretch
+    cv2.fillPoly(mask, [(points * 8).astype(np.int32)], 1.0, cv2.LINE_AA, 3)
+    if rng.random() < 0.5:
+        mask = (cv2.GaussianBlur(mask, (0, 0), len(region) / 56) > 0.5).astype(np.float32)
+    mask = np.asarray(cv2.GaussianBlur(mask, (0, 0), rng.uniform(0.4, 1.2) * len(region) / 256), np.float32)
+    texture = background(rng, crops, len(region))
+    image += (texture - image) * mask[..., None]
     region &= mask < 0.5
-
-
-def _fingers(
-    rng: np.random.Generator,
-    image: Float[np.ndarray, "s s 3"],
-    mask: Float[np.ndarray, "s s"],
-    anchor: Float[np.ndarray, "2"],
-    skin: Float[np.ndarray, "3"],
-) -> None:
-    angle, width = rng.uniform(0, 2 * np.pi), rng.uniform(0.035, 0.066) * len(mask)
-    along = np.array([np.cos(angle), np.sin(angle)])
-    beside = np.array([-along[1], along[0]])
-    ys, xs = np.mgrid[0 : len(mask), 0 : len(mask)].astype(np.float32)
-    for k in range(rng.integers(1, 5)):
-        tip = anchor + beside * k * width * 1.02 + along * rng.normal(0, 0.3) * width
-        rel_x, rel_y = xs - tip[0], ys - tip[1]
-        forward = np.maximum(-(rel_x * along[0] + rel_y * along[1]), 0)
-        side_x, side_y = rel_x + along[0] * forward, rel_y + along[1] * forward
-        distance = np.hypot(side_x, side_y) / (width / 2)
-        finger = np.clip((1 - distance) * width / 4, 0, 1)
-        round_shade = np.sqrt(np.clip(1 - distance**2, 0, 1)) * 0.6 + 0.4
-        image += (skin * round_shade[..., None] - image) * finger[..., None]
-        np.maximum(mask, finger, out=mask)

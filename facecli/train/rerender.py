@@ -9,8 +9,10 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
+from facecli.train.garment import Wardrobe
 from facecli.train.headmodel import BACK, FACE, FACE_VERTICES, GUMS, TEETH, HeadModel
 from facecli.train.lift import face_box_points, region_vertices, spherical_harmonics
+from facecli.train.limb import microphone
 from facecli.train.pool import Pool
 from facecli.train.props import Projection, glasses, occluder
 from facecli.train.raster import interpolate, rasterize, vertex_normals
@@ -31,6 +33,8 @@ from facecli.train.sample import (
 
 FIT_DEPTH_WEIGHT = 0.15
 """How much a fit's own depth counts beside exact depth: it is about 2 mm wrong."""
+DRESSED = 0.2
+"""Share of changed portraits that get a fringe, a hat, a hood, a mask or a scarf."""
 GRID = 64
 """The background's warp is computed on this coarse a grid."""
 
@@ -41,6 +45,7 @@ class Rerenderer:
     def __init__(self, model: HeadModel, pool: Pool, size: int) -> None:
         self.model, self.pool, self.size = model, pool, size
         self.region = region_vertices(model).astype(np.float32)[:, None]
+        self.wardrobe = Wardrobe(model)
         self.drawn = model.faces[model.part != BACK]
         self.part = model.part[model.part != BACK]
         self.skin = np.arange(0, FACE_VERTICES, 6)
@@ -76,7 +81,7 @@ class Rerenderer:
         pixels = photo_pixels @ frame[:, :2].T + frame[:, 2]
         depth = (new_translation - camera) @ viewing_axis(frame, size, new_focal, centre)
 
-        face_index, bary, _ = rasterize(pixels, camera[:, 2], self.drawn, size, size)
+        face_index, bary, zbuffer = rasterize(pixels, camera[:, 2], self.drawn, size, size)
         normals = vertex_normals(new, model.faces) @ new_rotation.T.astype(np.float32)
         old_normals = vertex_normals(old, model.faces) @ rotation.T.astype(np.float32)
         facing = -np.einsum("ij,ij->i", camera, normals) / np.linalg.norm(camera, axis=1)
@@ -112,7 +117,17 @@ class Rerenderer:
             region = cv2.medianBlur(region.astype(np.uint8) * 255, 7) > 127
             region &= drawn
             image = self._in_front(
-                rng, image, region, new, new_rotation, new_translation, new_focal, frame, centre
+                rng,
+                image,
+                region,
+                new,
+                new_rotation,
+                new_translation,
+                new_focal,
+                frame,
+                centre,
+                zbuffer,
+                new_light,
             )
         coarse, known = pack_coarse(maps[..., :3], maps[..., 3], region)
         detail = None
@@ -145,16 +160,32 @@ class Rerenderer:
         focal: float,
         frame: Float[np.ndarray, "2 3"],
         centre: Float[np.ndarray, "2"],
+        zbuffer: Float[np.ndarray, "s s"],
+        light: Float[np.ndarray, "9 3"],
     ) -> UInt8[np.ndarray, "s s 3"]:
-        """The portrait behind spectacles, fingers or things now and then; they leave `region`, in place."""
+        """The portrait behind a fringe, a hat, spectacles, a hand or things now and then.
+
+        They leave `region`, in place.
+        """
         centred = np.c_[frame[:, :2], frame[:, :2] @ centre + frame[:, 2]]
         to_pixels = Projection(rotation, translation, focal, centred)
         painted = image.astype(np.float32)
+
+        def brightness(normals: Float[np.ndarray, "w 3"]) -> Float[np.ndarray, "w"]:
+            return np.clip((spherical_harmonics(normals) @ light).mean(-1), 0.15, 1.6).astype(np.float32)
+
+        if rng.random() < DRESSED:
+            region &= ~self.wardrobe.dress(rng, vertices, to_pixels, zbuffer, zbuffer, painted, brightness)
         if rng.random() < 0.2:
             glasses(rng, painted, region, vertices[self.model.landmark_vertices], to_pixels)
         if rng.random() < 0.2:
             skin = painted[region].mean(0) if region.any() else np.array([190.0, 150, 130])
-            occluder(rng, painted, region, self.pool.crops, skin * rng.uniform(0.7, 1.2))
+            tone = skin * rng.uniform(0.7, 1.2)
+            occluder(rng, painted, region, self.pool.crops, tone, to_pixels.pixels_per_mm)
+        if rng.random() < 0.03:
+            mouth = to_pixels(vertices[self.model.landmark_vertices[60:68]].astype(np.float64)).mean(0)
+            tone = np.array([190.0, 150, 130]) * rng.uniform(0.3, 1.1)
+            microphone(rng, painted, region, mouth, to_pixels.pixels_per_mm, tone)
         return np.clip(painted, 0, 255).astype(np.uint8)
 
     def _fill_mouth(

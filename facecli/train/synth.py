@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from facecli.train.hair import Hair, draw_hair
+from facecli.train.garment import Wardrobe
+from facecli.train.hair import Hair, draw_hair, hair_colour
 from facecli.train.headmodel import (
     BACK,
     FACE,
@@ -16,6 +17,7 @@ from facecli.train.headmodel import (
 )
 from facecli.train.lift import TEXTURE, face_box_points, region_vertices, texture_of
 from facecli.train.light import Light, random_light
+from facecli.train.limb import microphone
 from facecli.train.pool import Pool
 from facecli.train.props import Projection, background, glasses, occluder
 from facecli.train.raster import interpolate, rasterize, vertex_normals
@@ -40,6 +42,8 @@ IRIS_ANGLE, PUPIL_ANGLE = 0.41, 0.17
 """Angles from the optical axis, seen from the eyeball's centre, radians."""
 WORLD = np.array([1.0, -1.0, -1.0], np.float32)
 """Camera frame to the lights' frame: y up, z towards the camera."""
+DRESSED = 0.45
+"""Share of heads with a fringe, a hat, a hood, a mask or a scarf."""
 WELL_SEEN = 0.22
 """Portraits that show less of the skin's UV tile than this lend no albedo."""
 
@@ -49,6 +53,7 @@ class Synthesizer:
 
     def __init__(self, model: HeadModel, pool: Pool, lights: list[Light], styles: list[Hair]) -> None:
         self.model, self.pool, self.lights, self.styles = model, pool, lights, styles
+        self.wardrobe = Wardrobe(model)
         self.region = region_vertices(model).astype(np.float32)[:, None]
         self.occlusion = ambient_occlusion(
             model.neutral, vertex_normals(model.neutral, model.faces), model.faces
@@ -109,15 +114,23 @@ class Synthesizer:
         behind = background(rng, self.pool.crops, size)
         cover = cv2.GaussianBlur(drawn.astype(np.float32), (0, 0), 0.7)[..., None] * drawn[..., None]
         image = image * cover + behind * (1 - cover)
+        bare = zbuffer.copy()
         if rng.random() < 0.55:
             hair = self._hair(rng, rotation, translation, to_pixels, zbuffer, image, light)
             region &= ~hair
+        if rng.random() < DRESSED:
+            region &= ~self.wardrobe.dress(rng, vertices, to_pixels, bare, zbuffer, image, light.brightness)
         landmarks = vertices[model.landmark_vertices]
         if rng.random() < 0.22:
             glasses(rng, image, region, landmarks, to_pixels)
         while rng.random() < 0.22:
             skin = image[region].mean(0) if region.any() else np.array([190.0, 150, 130])
-            occluder(rng, image, region, self.pool.crops, skin * rng.uniform(0.7, 1.2))
+            tone = skin * rng.uniform(0.7, 1.2)
+            occluder(rng, image, region, self.pool.crops, tone, to_pixels.pixels_per_mm)
+        if rng.random() < 0.04:
+            mouth = to_pixels(landmarks[60:68].astype(np.float64)).mean(0)
+            tone = np.array([190.0, 150, 130]) * rng.uniform(0.3, 1.1)
+            microphone(rng, image, region, mouth, to_pixels.pixels_per_mm, tone)
 
         depth = (translation - position) @ axis
         coarse, known = pack_coarse(coordinate, depth, region)
@@ -240,7 +253,7 @@ class Synthesizer:
         colour = (skin.astype(np.float32) / 255) ** 2.2
         gloss = np.ones(part.shape, np.float32)
         x, y, z = coordinate[..., 0], coordinate[..., 1], coordinate[..., 2]
-        hair_colour = _hair_colour(rng)
+        tone_of_hair = hair_colour(rng)
         fibre = cv2.resize(rng.random((256, 64), np.float32), (256, 256), interpolation=cv2.INTER_LINEAR)
         strands = cv2.remap(
             fibre, (x * 4 + 256).astype(np.float32) % 256, (z * 1.2 + y * 0.5 + 256) % 256, cv2.INTER_LINEAR
@@ -254,12 +267,12 @@ class Synthesizer:
         below = (
             np.clip((-y - 118) / 14, 0, 1)[..., None] * (part == FACE)[..., None]
         )  # collars and shadows get lifted too
-        bare = np.median(colour[part == FACE].reshape(-1, 3), 0) if (part == FACE).any() else hair_colour
+        bare = np.median(colour[part == FACE].reshape(-1, 3), 0) if (part == FACE).any() else tone_of_hair
         colour += (bare * np.float32(rng.uniform(0.75, 1.0)) - colour) * below
         nape = (part == BACK) & (y < rng.uniform(-70, -20))
         colour[nape] = bare
         scalp = painted | ((part == BACK) & ~nape)
-        tone = hair_colour if painted.any() or rng.random() < 0.5 else bare
+        tone = tone_of_hair if painted.any() or rng.random() < 0.5 else bare
         colour[scalp] = tone * (0.5 + strands[scalp, None])
         cloth = (part >= 0) & (y < -165 + 0.15 * np.abs(x)) & ((part == BACK) | (part == FACE))
         colour[cloth] = rng.uniform(0.01, 0.7, 3).astype(np.float32)
@@ -292,28 +305,13 @@ class Synthesizer:
         world = outward * [1, -1, -1]
         lit = 0.5 + 0.5 * np.clip(world @ light.lamp, 0, 1) + 0.25 * world[:, 1]
         colour, cover = draw_hair(style, to_pixels(local), camera[:, 2], lit, zbuffer)
-        tint = np.clip(_hair_colour(rng) ** (1 / 2.2) * 2.2, 0, 1.8)
+        tint = np.clip(hair_colour(rng) ** (1 / 2.2) * 2.2, 0, 1.8)
         grey = colour.mean(-1, keepdims=True)
         colour = grey * 0.8 * tint + colour * 0.2
         soft = cv2.GaussianBlur(cover.astype(np.float32), (0, 0), 0.8)[..., None]
         filled = cv2.GaussianBlur(colour, (0, 0), 0.8) / np.maximum(soft, 1e-3)
         image += (np.where(cover[..., None], colour, filled) - image) * soft
         return cover
-
-
-def _hair_colour(rng: np.random.Generator) -> Float[np.ndarray, "3"]:
-    tones = np.array(
-        [
-            [0.012, 0.009, 0.008],
-            [0.05, 0.028, 0.016],
-            [0.16, 0.09, 0.045],
-            [0.4, 0.29, 0.16],
-            [0.4, 0.4, 0.41],
-            [0.2, 0.05, 0.02],
-        ]
-    )
-    pick = tones[rng.choice(len(tones), p=[0.35, 0.25, 0.12, 0.12, 0.11, 0.05])]
-    return (pick * rng.uniform(0.6, 1.4) * (1 + rng.normal(0, 0.05, 3))).astype(np.float32)
 
 
 def _eye_colour(rng: np.random.Generator, coordinate: Float[np.ndarray, "p 3"]) -> Float[np.ndarray, "p 3"]:
