@@ -76,8 +76,8 @@ def camera_for(
 
 
 def stepped_back(camera: Camera, nearest: float) -> Camera:
-    """The camera for the faces it sees, of which the nearest would be `nearest` mm away: the longer lens of a photo that
-    was cropped, where the focal length is a guess and the face would be nearer than people hold a camera.
+    """The camera of a photo whose nearest face would be `nearest` mm away: a longer lens, where the focal length is a
+    guess and the face would be nearer than people hold a camera, as in a photo that was cropped.
 
     The most probable focal length for log-normal focal lengths and distances, both unknown; the distance in a photo
     goes with the focal length. Known focal lengths stay.
