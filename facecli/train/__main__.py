@@ -100,6 +100,9 @@ def fit_network(
     ema: Annotated[float, typer.Option(min=0, max=1, help="Decay of the averaged parameters.")] = 0.998,
     warmup_steps: Annotated[int, typer.Option(min=1)] = 200,
     small_share: Annotated[float, typer.Option(min=0, max=1, help="Share of the time at half size.")] = 0.25,
+    detail_alone: Annotated[
+        bool, typer.Option("--detail-alone", help="Only the detail head learns, to finish it.")
+    ] = False,
     seed: Annotated[int, typer.Option()] = 0,
     threads: Threads = 0,
     processes: Annotated[
@@ -129,6 +132,7 @@ def fit_network(
         ema=ema,
         warmup_steps=warmup_steps,
         small_share=small_share,
+        detail_alone=detail_alone,
         seed=seed,
     )
     together(

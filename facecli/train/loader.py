@@ -17,10 +17,10 @@ OPEN_SHARDS = 6
 
 
 class Stream(IterableDataset[Sample]):
-    """Endless augmented samples of a folder of shards."""
+    """Endless augmented samples of a folder of shards; `detailed`: of those alone that have detail."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
-        self.folder, self.seed = folder, seed
+    def __init__(self, folder: Path, seed: int, detailed: bool = False) -> None:
+        self.folder, self.seed, self.detailed = folder, seed, detailed
 
     def __iter__(self) -> Iterator[Sample]:
         cv2.setNumThreads(1)
@@ -28,7 +28,7 @@ class Stream(IterableDataset[Sample]):
         rng = np.random.default_rng([self.seed, 0 if info is None else info.id])
         buffer: list[Sample] = []
         for path in self._paths(rng):
-            buffer.extend(unpack(path))
+            buffer.extend(sample for sample in unpack(path) if sample.detail is not None or not self.detailed)
             while len(buffer) > (OPEN_SHARDS - 1) * 128:
                 k = int(rng.integers(len(buffer)))
                 buffer[k], buffer[-1] = buffer[-1], buffer[k]
@@ -70,10 +70,12 @@ def collate(samples: list[Sample]) -> dict[str, torch.Tensor]:
     }
 
 
-def batches(folder: Path, batch_size: int, seed: int, workers: int = 1) -> Iterator[dict[str, torch.Tensor]]:
+def batches(
+    folder: Path, batch_size: int, seed: int, workers: int = 1, detailed: bool = False
+) -> Iterator[dict[str, torch.Tensor]]:
     """Endless batches, prepared in `workers` processes."""
     loader = DataLoader(
-        Stream(folder, seed),
+        Stream(folder, seed, detailed),
         batch_size,
         num_workers=workers,
         collate_fn=collate,

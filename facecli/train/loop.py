@@ -23,7 +23,8 @@ from facecli.train.team import Team
 @dataclass(frozen=True)
 class Recipe:
     """What one training is. The learning rate falls over `seconds` of training time, whoever gives them; for
-    the first `small_share` of it the net sees crops of half the size, four times as many, and no detail."""
+    the first `small_share` of it the net sees crops of half the size, four times as many, and no detail. With
+    `detail_alone` only the detail head learns, from samples that have detail, and the rest stays as it is."""
 
     seconds: float
     batch_size: int = 24
@@ -33,6 +34,7 @@ class Recipe:
     warmup_steps: int = 200
     small_share: float = 0.25
     detail_factor: float = 4.0
+    detail_alone: bool = False
     seed: int = 0
 
 
@@ -67,8 +69,10 @@ def train(
         begin_with(network, load_file(start))
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+    parts = groups(network, recipe)
+    learning = [parameter for part in parts for parameter in part["params"]]
     optimiser = torch.optim.AdamW(
-        groups(network, recipe), recipe.learning_rate, betas=(0.9, 0.98), weight_decay=recipe.weight_decay
+        parts, recipe.learning_rate, betas=(0.9, 0.98), weight_decay=recipe.weight_decay
     )
     progress = Progress()
     checkpoint = folder / "checkpoint.safetensors"
@@ -76,9 +80,8 @@ def train(
         progress = load(checkpoint, network, average, optimiser)
     if progress.step and team.leads:
         sys.stderr.write(f"continuing at step {progress.step}, {progress.samples} samples\n")
-    stream = batches(
-        shards, recipe.batch_size // team.size, recipe.seed + progress.step + 1_000_003 * team.rank
-    )
+    seed = recipe.seed + progress.step + 1_000_003 * team.rank
+    stream = batches(shards, recipe.batch_size // team.size, seed, detailed=recipe.detail_alone)
     began = last_report = last_save = time.monotonic()
     seconds_before = progress.seconds
     sums: dict[str, float] = {}
@@ -93,16 +96,17 @@ def train(
         if small:
             image, target, rows = F.avg_pool2d(image, 2), target.halved(), rows[:0]
         with torch.autocast(device.split(":")[0], torch.bfloat16):
-            shared, region, coarse = network.surface(image)
+            with torch.set_grad_enabled(not recipe.detail_alone):
+                shared, region, coarse = network.surface(image)
             detail = network.recover(sharp, shared[rows], coarse[rows]) if len(rows) else None
-        terms = losses(region, coarse, target)
+        terms = {} if recipe.detail_alone else losses(region, coarse, target)
         if detail is not None:
             terms |= relief(detail, target, rows)
         loss = total(terms)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        progress.seconds = team.agree(network.parameters(), seconds_before + time.monotonic() - began)
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        progress.seconds = team.agree(learning, seconds_before + time.monotonic() - began)
+        torch.nn.utils.clip_grad_norm_(learning, 1.0)
         rate = learning_rate(recipe, progress)
         for group in optimiser.param_groups:
             group["lr"] = rate * group["factor"]
@@ -145,11 +149,12 @@ def begin_with(network: FaceNetwork, parameters: dict[str, torch.Tensor]) -> Non
 
 
 def groups(network: FaceNetwork, recipe: Recipe) -> list[dict[str, Any]]:
-    """The parameters in two groups: the detail head sees few samples, so it takes larger steps."""
+    """The parameters that learn, in two groups: the detail head sees few samples, so it takes larger steps."""
     detail = {id(p) for part in (network.texture, network.relief, network.detail) for p in part.parameters()}
     rest = [p for p in network.parameters() if id(p) not in detail]
     own = [p for p in network.parameters() if id(p) in detail]
-    return [{"params": rest, "factor": 1.0}, {"params": own, "factor": recipe.detail_factor}]
+    parts = [{"params": rest, "factor": 1.0}, {"params": own, "factor": recipe.detail_factor}]
+    return parts[recipe.detail_alone :]
 
 
 def learning_rate(recipe: Recipe, progress: Progress) -> float:
