@@ -364,17 +364,19 @@ def diffuse(
 
     sigmas: of the Gaussians, in cells.
     """
-    have = trust[..., None].astype(np.float32)
-    known = np.concatenate([values.astype(np.float32) * have, have], axis=2)
-    filled, weight = known[..., :-1], have
+    import cv2
+
+    have = trust.astype(np.float32)
+    # What is known, with its weight as the last channel, so that a share of both is one product.
+    known = np.concatenate([values.astype(np.float32) * have[..., None], have[..., None]], axis=2)
+    filled, reached = known.copy(), have
     for sigma in sigmas:
         wider = _blurred(known, sigma)
-        reach = wider[..., -1:]
-        share = (1 - have) * np.minimum(reach * 8, 1)
-        filled = filled + wider[..., :-1] * (share / np.maximum(reach, 1e-6))
-        have = have + share
-        weight = np.maximum(weight, reach)
-    return filled / np.maximum(have, 1e-6), weight
+        reach = wider[..., -1]
+        reached = np.maximum(reached, reach)
+        share = (1 - filled[..., -1]) * np.minimum(reach * 8, 1) / np.maximum(reach, 1e-6)
+        filled += wider * cv2.merge([share] * wider.shape[2])
+    return filled[..., :-1] / np.maximum(filled[..., -1:], 1e-6), reached[..., None]
 
 
 def _blurred(grid: Float32[np.ndarray, "g g c"], sigma: float) -> Float32[np.ndarray, "g g c"]:
