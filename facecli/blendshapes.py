@@ -193,8 +193,8 @@ def _evidence(model: FaceModel, visible: Visible) -> tuple[Float[np.ndarray, "u 
     some = slice(None, None, max(1, math.ceil(len(visible.points) / PIXELS_USED)))
     cells, points, weight = visible.cells[some], visible.points[some], visible.weight[some]
     count = max(len(points), 1)
-    by_mode = sample(model.layers, (cells + 0.5) * coarse / size - 0.5).reshape(len(points), modes, 3)
-    rows = np.concatenate([by_mode.transpose(0, 2, 1), _motions(points)], 2, dtype=np.float32)
+    by_mode = sample(model.layers, (cells + 0.5) * coarse / size - 0.5).reshape(len(points), 3, modes)
+    rows = np.concatenate([by_mode, _motions(points)], 2, dtype=np.float32)
     rows = rows.reshape(3 * len(points), rows.shape[2])
     wanted = (points - sample(model.mean.astype(np.float64), cells)).reshape(-1).astype(np.float32)
     certainty = np.repeat(weight, 3) * INDEPENDENT / count / NOISE_MM**2

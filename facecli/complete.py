@@ -76,7 +76,7 @@ class Chart:
 def _denser(value: Float[np.ndarray, " n"], by: float) -> Float[np.ndarray, " n"]:
     """-1 to 1 onto itself with slope 1 + by in the middle, and on with the slope of the ends."""
     kept = np.clip(value, -1, 1)
-    return kept * (1 + by) - by * kept**3 + (value - kept) * (1 - 2 * by)
+    return kept * (1 + by) - by * (kept * kept * kept) + (value - kept) * (1 - 2 * by)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,9 +121,9 @@ class FaceModel:
 
     @cached_property
     def layers(self) -> Float32[np.ndarray, "m m n"]:
-        """The modes with the grid first."""
+        """The modes with the grid first, then x, y and z."""
         coarse = self.modes.shape[1]
-        return np.ascontiguousarray(np.moveaxis(self.modes, 0, 2)).reshape(coarse, coarse, -1)
+        return np.ascontiguousarray(self.modes.transpose(1, 2, 3, 0)).reshape(coarse, coarse, -1)
 
     @cached_property
     def by_size(self) -> Int[np.ndarray, " k"]:
@@ -134,7 +134,7 @@ class FaceModel:
         """How the modes move places of the template (mm): mm per standard deviation."""
         size, coarse = self.mean.shape[0], self.modes.shape[1]
         at = (self.chart.cells(coordinate.astype(np.float64)) + 0.5) * coarse / size - 0.5
-        return sample(self.layers, at).reshape(len(coordinate), -1, 3).transpose(0, 2, 1)
+        return sample(self.layers, at).reshape(len(coordinate), 3, -1)
 
     @cached_property
     def uv(self) -> Float32[np.ndarray, "v 2"]:
@@ -273,8 +273,7 @@ def most_probable(
     some = slice(None, None, step)
     offset = (points[some] - sample(model.mean, cells[some])).astype(np.float32)
     on_coarse = (cells[some] + 0.5) * coarse / size - 0.5
-    by_mode = sample(model.layers, on_coarse).reshape(len(offset), -1, 3)
-    rows = np.ascontiguousarray(by_mode.transpose(0, 2, 1), np.float32).reshape(3 * len(offset), -1)
+    rows = sample(model.layers, on_coarse.astype(np.float32)).reshape(3 * len(offset), -1)
     wanted = offset.reshape(-1)
     certainty = INDEPENDENT / len(offset) / NOISE_MM**2
     weight = np.ones(len(wanted), np.float32)
@@ -364,17 +363,19 @@ def diffuse(
 
     sigmas: of the Gaussians, in cells.
     """
-    have = trust[..., None].astype(np.float32)
-    known = np.concatenate([values.astype(np.float32) * have, have], axis=2)
-    filled, weight = known[..., :-1], have
+    import cv2
+
+    have = trust.astype(np.float32)
+    # What is known, with its weight as the last channel, so that a share of both is one product.
+    known = np.concatenate([values.astype(np.float32) * have[..., None], have[..., None]], axis=2)
+    filled, reached = known.copy(), have
     for sigma in sigmas:
         wider = _blurred(known, sigma)
-        reach = wider[..., -1:]
-        share = (1 - have) * np.minimum(reach * 8, 1)
-        filled = filled + wider[..., :-1] * (share / np.maximum(reach, 1e-6))
-        have = have + share
-        weight = np.maximum(weight, reach)
-    return filled / np.maximum(have, 1e-6), weight
+        reach = wider[..., -1]
+        reached = np.maximum(reached, reach)
+        share = (1 - filled[..., -1]) * np.minimum(reach * 8, 1) / np.maximum(reach, 1e-6)
+        filled += wider * cv2.merge([share] * wider.shape[2])
+    return filled[..., :-1] / np.maximum(filled[..., -1:], 1e-6), reached[..., None]
 
 
 def _blurred(grid: Float32[np.ndarray, "g g c"], sigma: float) -> Float32[np.ndarray, "g g c"]:

@@ -87,14 +87,16 @@ class Crop:
         if block > 1:
             height, width = source.shape[0] // block, source.shape[1] // block
             source = cv2.resize(source, (width, height), interpolation=cv2.INTER_AREA)
+        # OpenCV warps pictures of four channels in less than half the time of three.
         crop = cv2.warpAffine(
-            source,
+            cv2.cvtColor(source, cv2.COLOR_RGB2RGBA),
             np.column_stack([linear, start]),
             (size * fine, size * fine),
             flags=cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_CONSTANT,
-            borderValue=(0, 0, 0),
+            borderValue=(0, 0, 0, 0),
         )
+        crop = cv2.cvtColor(crop, cv2.COLOR_RGBA2RGB)
         if fine > 1:
             crop = cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA)
         return np.asarray(crop, np.uint8)

@@ -129,12 +129,14 @@ class Detector:
             for box, zoom in zip(some, zooms, strict=True):
                 # A large face need not be read from all of its pixels: the coarsest view that is fine enough.
                 view = max((v for v in views if v.step <= max(zoom, 1)), key=lambda v: v.step)
-                for turn in turns:
-                    crops.append(crop_from_square(box[:2], float(zoom) * READING, float(turn)))
-                    in_view = crop_from_square(
-                        view.from_photo(box[None, :2])[0], float(zoom) * READING / view.step, float(turn)
-                    )
-                    pictures.append(in_view.warp(view.pixels, READING))
+                crops += [crop_from_square(box[:2], float(zoom) * READING, float(turn)) for turn in turns]
+                centre, side = view.from_photo(box[None, :2])[0], float(zoom) * READING / view.step
+                # A reading turned by a quarter shows the same pixels: two are made, and turned.
+                drawn = [
+                    crop_from_square(centre, side, float(turn)).warp(view.pixels, READING)
+                    for turn in turns[: TURNS // 4]
+                ]
+                pictures += [np.rot90(picture, quarter) for quarter in range(4) for picture in drawn]
             found = self._infer(np.stack(pictures), threshold)
             for face, zoom in enumerate(zooms):
                 best = _best_upright(found, face)
@@ -151,11 +153,15 @@ class Detector:
 
     def _infer(self, pictures: UInt8[np.ndarray, "n h w 3"], threshold: float) -> _Found:
         """Decode the network's answer for a batch of RGB pictures: everything scored threshold or more."""
+        import cv2
+
         count, height, width = pictures.shape[:3]
         rows, columns = -(-height // 32) * 32, -(-width // 32) * 32
-        blob = np.zeros((count, 3, rows, columns), np.float32)
-        for channel in range(3):  # BGR, 0..255; plane by plane, which is many times faster than a transpose
-            blob[:, channel, :height, :width] = pictures[..., 2 - channel]
+        make = np.empty if (rows, columns) == (height, width) else np.zeros
+        blob = make((count, 3, rows, columns), np.float32)
+        for picture, planes in zip(pictures, blob, strict=True):
+            for channel, plane in enumerate(reversed(cv2.split(picture))):  # BGR, 0..255
+                planes[channel, :height, :width] = plane
         outputs: list[Float32[np.ndarray, "n p c"]] = self._session.run(None, {"input": blob})
         picked = [np.zeros(0, int)], [np.zeros((0, 4))], [np.zeros((0, 5, 2))], [np.zeros(0)]
         for level, stride in enumerate(STRIDES):

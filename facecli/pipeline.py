@@ -194,8 +194,7 @@ class Reconstructor:
         texture = crop.warp(image.pixels, _texture_size(crop))
         photographed = np.asarray(cv2.resize(texture, (CROP, CROP), interpolation=cv2.INTER_AREA))
         if self.detail:
-            step = INPUT // CROP
-            relief = maps.detail.reshape(CROP, step, CROP, step).mean((1, 3)) * self.detail_scale
+            relief = cv2.resize(maps.detail, (CROP, CROP), interpolation=cv2.INTER_AREA) * self.detail_scale
             surface = displace(surface, normals(surface, region), relief.astype(np.float64))
         mesh = grid_mesh(surface, region, photographed, pose)
         if len(mesh.faces) == 0:
@@ -307,8 +306,11 @@ def _grid(
 
 
 def _coarse_mask(region: Bool[np.ndarray, "256 256"]) -> Bool[np.ndarray, "128 128"]:
-    step = CROP // COARSE
-    return np.asarray(region.reshape(COARSE, step, COARSE, step).mean((1, 3)) > 0.5)
+    import cv2
+
+    return np.asarray(
+        cv2.resize(region.astype(np.uint8) * 4, (COARSE, COARSE), interpolation=cv2.INTER_AREA) > 2
+    )
 
 
 def _points(

@@ -18,14 +18,14 @@ THREE_QUARTER = 35.0  # degrees of yaw
 _SAMPLES = 2
 
 # Light in linear units, directions in the view's frame: x right, y up, z towards the viewer. One set for all.
-_CLAY = np.array([0.74, 0.675, 0.625])
+_CLAY = np.array([[0.74], [0.675], [0.625]], np.float32)
 _BACK_OF_CLAY = 0.35
 _LIGHTS = (  # direction, colour times strength, wrap (how far it reaches past the terminator)
     ((-0.80, 0.66, 0.56), (0.86, 0.80, 0.735), 0.08),  # key: a window, upper left
     ((0.90, 0.05, 0.55), (0.09, 0.105, 0.13), 0.45),  # fill
 )
 _RIM = ((0.70, 0.30, -0.60), (0.50, 0.53, 0.60))
-_SKY, _GROUND = np.array([0.10, 0.108, 0.122]), np.array([0.052, 0.047, 0.042])
+_SKY, _GROUND = np.array([[0.10, 0.108, 0.122], [0.052, 0.047, 0.042]], np.float32)
 _GLOSS, _GLOSS_POWER = 0.075, 26.0
 _FROM_PHOTO = 0.6  # of the light on the photo's own colours is even: they bring their shadows along
 _CREVICE_DARK, _CREVICE_WIDTHS = 0.6, (0.012, 0.036)  # of the picture
@@ -74,13 +74,14 @@ def _portraits(
         [middle + placed[:, 0] * scale, middle - placed[:, 1] * scale, 1 / (_VIEWER_DISTANCE - placed[:, 2])],
         axis=1,
     )
-    normals = mesh.normals.astype(np.float64) @ turn.T
+    normals = mesh.normals @ turn.T.astype(np.float32)
     lights = [
-        _lit(normals, _LINEAR_LIGHT[mesh.colors], _FROM_PHOTO) if colors else _lit(normals, _CLAY)
+        _lit(normals, _LINEAR_LIGHT[mesh.colors.T], _FROM_PHOTO) if colors else _lit(normals, _CLAY)
         for colors in looks
     ]
-    pictures, cover = _drawn(mesh, screen, placed[:, 2] * size / 2, lights, size, _SAMPLES)
-    return [_to_srgb(picture + (1 - cover) * backdrop) for picture in pictures]
+    pictures, cover = _drawn(mesh, screen, placed[:, 2] * size / 2, lights, size)
+    behind = _channels(1 - cover, 3) * backdrop
+    return [_to_srgb(picture + behind) for picture in pictures]
 
 
 def preview(
@@ -94,8 +95,9 @@ def preview(
 ) -> UInt8[np.ndarray, "p q 3"]:
     """Side by side: the crop, the mesh over it with its landmarks, clay in front and three-quarter view, colour.
 
-    photo_crop: the photo under `crop` at any resolution. landmarks: photo pixels. whole: the complete face, which
-    then stands in the last three. The three-quarter view shows the side that the photo shows.
+    photo_crop: the photo under `crop` at any resolution. mesh: a vertex per pixel of the crop, as its uv says.
+    landmarks: photo pixels. whole: the complete face, which then stands in the last three. The three-quarter view
+    shows the side that the photo shows.
     """
     import cv2
 
@@ -117,39 +119,46 @@ def _overlay(
     landmarks: Float[np.ndarray, "68 2"],
 ) -> UInt8[np.ndarray, "p p 3"]:
     """The mesh as clay where it re-projects, half transparent, and a dot on each landmark."""
+    import cv2
+
     panel = _LINEAR_LIGHT[photo]
     if len(mesh.faces):
         placed = pose.to_camera(mesh.vertices.astype(np.float64) * 1000.0)
-        at_crop = (crop.to_crop(camera.project(placed)) + 0.5) * PANEL / CROP - 0.5
         # The view's frame is the camera's with y up and z towards it, leaning with the crop.
         across = crop.to_crop(np.array([[0.0, 0.0], [1.0, 0.0]]))
         lean = across[1] - across[0]
         cosine, sine = lean / np.linalg.norm(lean)
         upright = np.array([[cosine, sine, 0], [-sine, cosine, 0], [0, 0, 1]])
-        pixels_per_mm = camera.focal * np.linalg.norm(lean) * PANEL / CROP / pose.translation[2]
-        normals = mesh.normals.astype(np.float64) @ pose.rotation.T @ FRONTAL @ upright.T
-        screen = np.column_stack([at_crop, 1 / placed[:, 2]])
-        # Nothing hides another part of what the photo shows, so there are no edges to smooth.
-        height, lights = -placed[:, 2] * pixels_per_mm, [_lit(normals, _CLAY)]
-        (clay,), cover = _drawn(mesh, screen, height, lights, PANEL, samples=1)
-        panel += _OVERLAY * (clay - cover * panel)
+        pixels_per_mm = camera.focal * np.linalg.norm(lean) / pose.translation[2]
+        normals = mesh.normals @ (pose.rotation.T @ FRONTAL @ upright.T).astype(np.float32)
+        # Nothing hides another part of what the photo shows: each vertex is drawn in its pixel, and all enlarged.
+        column, row = np.rint(mesh.uv.T * np.float32(CROP) - np.float32(0.5)).astype(np.int64)
+        pixel, height = row * CROP + column, (placed[:, 2].mean() - placed[:, 2]) * pixels_per_mm
+        shown = np.concatenate([_lit(normals, _CLAY), np.ones((1, len(normals)), np.float32)])
+        shown *= _opacity(mesh)
+        shown[:3] *= _openness(height.astype(np.float32), pixel, CROP)
+        drawn = np.zeros((CROP * CROP, 4), np.float32)
+        drawn[pixel] = shown.T
+        clay = np.asarray(
+            cv2.resize(drawn.reshape(CROP, CROP, 4), (PANEL, PANEL), interpolation=cv2.INTER_LINEAR)
+        )
+        panel += np.float32(_OVERLAY) * (clay[..., :3] - _channels(clay[..., 3].copy(), 3) * panel)
     dots = _dots((crop.to_crop(landmarks) + 0.5) * PANEL / CROP - 0.5)
-    return _to_srgb(panel + dots[..., None] * (_DOT - panel))
+    return _to_srgb(panel + _channels(dots, 3) * (_DOT - panel))
 
 
-def _dots(places: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "p p"]:
+def _dots(places: Float[np.ndarray, "n 2"]) -> Float32[np.ndarray, "p p"]:
     """How much of each pixel of a panel the dots cover, 0 to 1. Places nowhere near the panel have none."""
     cover = np.zeros((PANEL, PANEL), np.float32)
     radius = _DOT_RADIUS * PANEL
+    near = places[((places > -PANEL) & (places < 2 * PANEL)).all(axis=1)]  # nor not-a-number
     reach = np.arange(-math.ceil(radius + 1), math.ceil(radius + 1) + 1)
-    for x, y in places:
-        if not (-PANEL < x < 2 * PANEL and -PANEL < y < 2 * PANEL):  # nor not-a-number
-            continue
-        columns, rows = round(x) + reach, round(y) + reach
-        columns, rows = (at[(at >= 0) & (at < PANEL)] for at in (columns, rows))
-        distance = np.hypot(columns - x, rows[:, None] - y)
-        patch = cover[np.ix_(rows, columns)]
-        cover[np.ix_(rows, columns)] = np.maximum(patch, np.clip(radius + 0.5 - distance, 0, 1))
+    columns, rows = np.rint(near).astype(np.int64).T[:, :, None] + reach
+    x, y = near.T[:, :, None]
+    distance = np.hypot((columns - x)[:, None, :], (rows - y)[:, :, None])
+    inside = ((rows >= 0) & (rows < PANEL))[:, :, None] & ((columns >= 0) & (columns < PANEL))[:, None, :]
+    pixel = (rows[:, :, None] * PANEL + columns[:, None, :])[inside]
+    np.maximum.at(cover.reshape(-1), pixel, np.clip(radius + 0.5 - distance, 0, 1)[inside].astype(np.float32))
     return cover
 
 
@@ -157,53 +166,57 @@ def _drawn(
     mesh: Mesh,
     screen: Float[np.ndarray, "v 3"],
     relief: Float[np.ndarray, " v"],
-    lights: Sequence[Float[np.ndarray, "v 3"]],
+    lights: Sequence[Float32[np.ndarray, "3 v"]],
     size: int,
-    samples: int,
-) -> tuple[list[Float32[np.ndarray, "size size 3"]], Float32[np.ndarray, "size size 1"]]:
+) -> tuple[list[Float32[np.ndarray, "size size 3"]], Float32[np.ndarray, "size size"]]:
     """Pictures (linear light, times cover) of the mesh drawn at `screen`, and how much it covers each pixel, 0 to 1.
 
-    relief: height towards the viewer in pixels, for the shadow in crevices. lights: of the vertices, by picture.
-    samples: of a pixel; a second one, half a pixel away both ways, makes edges smooth where they are nearly level or
+    relief: height towards the viewer in pixels, for the shadow in crevices. lights: of the vertices, by picture. Each
+    pixel has two samples, half a pixel apart both ways: they make edges smooth where they are nearly level or
     upright, as four in a square would.
     """
     # The mesh has about a vertex per pixel, so light is worked out at the vertices and blended between them.
-    opacity = _opacity(mesh)
-    shown = [channel * opacity for light in lights for channel in light.T]
-    table = np.stack([*shown, opacity, relief - relief.mean()]).astype(np.float32)
+    table = np.empty((len(screen), 3 * len(lights) + 2), np.float32)
+    for k, light in enumerate(lights):
+        table[:, 3 * k : 3 * k + 3] = light.T
+    table[:, -2] = 1
+    table[:, :-1] *= _opacity(mesh)[:, None]
+    table[:, -1] = relief - relief.mean()
 
-    stagger = (samples - 1) / samples
-    spread = screen * [1, samples, 1] + [stagger / 2, (samples - 1) / 2, 0]
+    stagger = (_SAMPLES - 1) / _SAMPLES
+    spread = screen * [1, _SAMPLES, 1] + [stagger / 2, (_SAMPLES - 1) / 2, 0]
     corners = corners_of(spread, mesh.faces)
-    face = nearest(corners, size, samples * size, stagger)
+    face = nearest(corners, size, _SAMPLES * size, stagger)
     seen = np.flatnonzero(face >= 0)
     face, (y, x) = face[seen], np.divmod(seen, size)
-    pixel = y // samples * size + x
+    pixel = y // _SAMPLES * size + x
     shares = shares_of(corners, face, x + stagger * (y % 2), y).astype(np.float32)
-    *drawn, height = sum(
-        share * table[:, corner[face]] for share, corner in zip(shares, mesh.faces.T, strict=True)
-    )
+    at_corner = mesh.faces.take(face, axis=0)
+    drawn = np.zeros((len(face), table.shape[1]), np.float32)
+    for k, share in enumerate(shares):
+        drawn += table.take(at_corner[:, k], axis=0) * _channels(share, table.shape[1])
 
-    openness = _openness(height, pixel, size, samples)
+    openness = _openness(np.ascontiguousarray(drawn[:, -1]), pixel, size)
     a, b, c = corners[:, :2]
     openness[(cross(a, b, *c) > 0)[face]] *= _BACK_OF_CLAY  # y down: counter-clockwise has negative area
-    cover = _per_pixel(drawn[-1:], pixel, size) / samples
-    dimmed = _per_pixel([channel * openness for channel in drawn[:-1]], pixel, size) / samples
-    return np.split(dimmed, len(lights), axis=2), cover
+    samples = np.zeros((size, _SAMPLES, size, table.shape[1]), np.float32)
+    cover = drawn[:, -2].copy()
+    drawn *= _channels(openness, table.shape[1])
+    drawn[:, -2] = cover
+    samples.reshape(-1, table.shape[1])[seen] = drawn
+    picture = np.asarray(sum(samples[:, k] for k in range(_SAMPLES)) / np.float32(_SAMPLES))
+    return np.split(picture[..., :-2], len(lights), axis=2), picture[..., -2]
 
 
-def _per_pixel(
-    values: Sequence[Float[np.ndarray, " n"]], pixel: Int[np.ndarray, " n"], size: int
-) -> Float32[np.ndarray, "size size c"]:
-    """The sums over each pixel's samples."""
-    total = np.empty((size, size, len(values)), np.float32)
-    for k, value in enumerate(values):
-        total[..., k] = np.bincount(pixel, value, size * size).reshape(size, size)
-    return total
+def _channels(values: Float32[np.ndarray, "*n"], count: int) -> Float32[np.ndarray, "*n {count}"]:
+    """The same number in each channel: products of equal shapes cost a tenth of those that repeat one."""
+    import cv2
+
+    return np.asarray(cv2.merge([values] * count)).reshape(*values.shape, count)
 
 
 @lru_cache(maxsize=1)  # one mesh is seen from several sides
-def _opacity(mesh: Mesh) -> Float[np.ndarray, " v"]:
+def _opacity(mesh: Mesh) -> Float32[np.ndarray, " v"]:
     """Opacity of each vertex: 0 on the mesh's open edge, 1 a few rings further in.
 
     The edge of a region of pixels is a staircase; where the surface ends is not known to the pixel anyway.
@@ -217,48 +230,54 @@ def _opacity(mesh: Mesh) -> Float[np.ndarray, " v"]:
     used = np.maximum(sum(np.bincount(corner, minlength=count) for corner in corners), 1)
     opacity = inner
     for _ in range(_FEATHER - 1):
-        lowest = np.minimum.reduce([opacity[corner] for corner in corners])
+        lowest = np.minimum.reduce([opacity.take(corner) for corner in corners])
         opacity = inner * sum(np.bincount(corner, lowest, count) for corner in corners) / used
-    return opacity
+    return opacity.astype(np.float32)
 
 
 def _lit(
-    normals: Float[np.ndarray, "n 3"], albedo: Float[np.ndarray, "*n 3"], even: float = 0.0
-) -> Float[np.ndarray, "n 3"]:
+    normals: Float32[np.ndarray, "n 3"], albedo: Float32[np.ndarray, "3 #n"], even: float = 0.0
+) -> Float32[np.ndarray, "3 n"]:
     """Linear light that a surface with these normals, turned to the viewer, sends there.
 
     even: the share of the light that comes from everywhere alike.
     """
-    normal = np.where(normals[:, 2:] < 0, -normals, normals)
-    up = (normal[:, 1:2] + 1) / 2
-    diffuse = _GROUND + (_SKY - _GROUND) * up
-    gloss = np.zeros((len(normal), 1))
+    x, y, z = normals.T * np.where(normals[:, 2] < 0, np.float32(-1), np.float32(1))
+
+    def cosine(towards: np.ndarray) -> Float32[np.ndarray, " n"]:
+        return np.asarray(x * towards[0] + y * towards[1] + z * towards[2])
+
+    diffuse = _GROUND[:, None] + (_SKY - _GROUND)[:, None] * ((y + 1) / 2)
+    gloss = np.zeros_like(z)
     for direction, colour, wrap in _LIGHTS:
         towards = _unit(direction)
-        soft = np.clip((normal @ towards + wrap) / (1 + wrap), 0, None) ** 1.2
-        diffuse = diffuse + np.array(colour) * soft[:, None]
-        half = _unit(towards + np.array([0.0, 0.0, 1.0]))
-        gloss += max(colour) * np.clip(normal @ half, 0, None)[:, None] ** _GLOSS_POWER
-    grazing = (1 - np.clip(normal[:, 2], 0, 1)) ** 3
-    rim = (grazing * np.clip(normal @ _unit(_RIM[0]) + 0.2, 0, None))[:, None] * np.array(_RIM[1])
-    return albedo * (even + (1 - even) * diffuse) + (1 - even) * (_GLOSS * gloss + rim)
+        soft = np.clip((cosine(towards) + wrap) / (1 + wrap), 0, None) ** np.float32(1.2)
+        diffuse += np.array(colour, np.float32)[:, None] * soft
+        half = _unit(towards + np.array([0.0, 0.0, 1.0], np.float32))
+        gloss += max(colour) * np.clip(cosine(half), 0, None) ** np.float32(_GLOSS_POWER)
+    dark = 1 - np.clip(z, 0, 1)
+    grazing = dark * dark * dark * np.clip(cosine(_unit(_RIM[0])) + np.float32(0.2), 0, None)
+    rim = grazing * np.array(_RIM[1], np.float32)[:, None]
+    return np.asarray(albedo * (even + (1 - even) * diffuse) + (1 - even) * (_GLOSS * gloss + rim))
 
 
-def _unit(vector: tuple[float, float, float] | np.ndarray) -> np.ndarray:
-    return np.asarray(vector) / np.linalg.norm(vector)
+def _unit(vector: tuple[float, float, float] | np.ndarray) -> Float32[np.ndarray, "3"]:
+    return np.asarray(vector, np.float32) / np.float32(np.linalg.norm(vector))
 
 
 def _openness(
-    height: Float32[np.ndarray, " n"], pixel: Int[np.ndarray, " n"], size: int, samples: int
+    height: Float32[np.ndarray, " n"], pixel: Int[np.ndarray, " n"], size: int
 ) -> Float32[np.ndarray, " n"]:
     """How open each sample is to the room: darker where the surface around it is nearer to the viewer.
 
-    height: towards the viewer in pixels.
+    height: towards the viewer in pixels. pixel: of each sample; a pixel may have several.
     """
     import cv2
 
     half = max(size // 2, 1)  # the blurs are wide: half the resolution does
-    both = _per_pixel([height, np.ones_like(height)], pixel, size) / samples
+    both = np.empty((size, size, 2), np.float32)
+    both[..., 0] = np.bincount(pixel, height, size * size).reshape(size, size)
+    both[..., 1] = np.bincount(pixel, minlength=size * size).reshape(size, size)
     small = cv2.resize(both, (half, half), interpolation=cv2.INTER_AREA)
     openness = np.ones_like(height)
     for width in _CREVICE_WIDTHS:

@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -319,10 +318,24 @@ def _camera(camera: Camera, image: Image) -> dict[str, Any]:
 
 def to_json(facts: dict[str, Any]) -> bytes:
     """Indented, with lists of plain values on one line. ASCII escapes keep names with undecodable bytes."""
-    text = json.dumps(facts, indent=1, allow_nan=False)
-    # Strings hold no bare line break, so what opens with one is a list of the document.
-    text = re.sub(r"\[\n([^\[\]{}]*)\n\s*\]", lambda found: f"[{' '.join(found[1].split())}]", text)
-    return (text + "\n").encode("ascii")
+    return (_indented(facts, 0) + "\n").encode("ascii")
+
+
+def _indented(value: Any, depth: int) -> str:
+    """JSON as `json.dumps(value, indent=1)` has it but for those lists; that one is pure Python, number by number."""
+    plain = not isinstance(value, dict | list) or not value
+    if plain or (isinstance(value, list) and not any(isinstance(part, dict | list) for part in value)):
+        return json.dumps(value, allow_nan=False)
+    opening, closing = "{}" if isinstance(value, dict) else "[]"
+    line = "\n" + " " * depth
+    if isinstance(value, dict):
+        parts = [f"{json.dumps(key)}: {_indented(part, depth + 1)}" for key, part in value.items()]
+    else:
+        rows = json.dumps(value, allow_nan=False)
+        if '"' not in rows and "{" not in rows and rows.rfind("[[") == 0:  # a table of numbers
+            return "[" + line + " " + rows[1:-1].replace("], [", f"],{line} [") + line + "]"
+        parts = [_indented(part, depth + 1) for part in value]
+    return opening + line + " " + f",{line} ".join(parts) + line + closing
 
 
 def number(value: Any, digits: int) -> float | None:

@@ -1,6 +1,4 @@
-import io
 import struct
-import sys
 import warnings
 import zlib
 from collections.abc import Callable
@@ -10,33 +8,14 @@ import numpy as np
 import pytest
 from corrupt import encode, png, png_chunk
 from PIL import Image as pillow
-from PIL import ImageCms, UnidentifiedImageError
+from PIL import ImageCms
+from quarters import TURNS, scene
 
 from facecli import images
 from facecli.errors import ImageError
-from facecli.images import FORMATS, MAX_PIXELS, encode_png, read_image
+from facecli.images import FORMATS, MAX_PIXELS, read_image
 
 MakePicture = Callable[..., bytes]
-TURNS = {
-    1: lambda p: p,
-    2: np.fliplr,
-    3: lambda p: np.rot90(p, 2),
-    4: np.flipud,
-    5: lambda p: np.fliplr(np.rot90(p, -1)),
-    6: lambda p: np.rot90(p, 1),
-    7: lambda p: np.fliplr(np.rot90(p, 1)),
-    8: lambda p: np.rot90(p, -1),
-}  # what a camera held so writes for an upright scene
-
-
-def scene() -> np.ndarray:
-    """24 x 40, four coloured quarters with a black corner: no symmetry."""
-    pixels = np.zeros((24, 40, 3), np.uint8)
-    pixels[:12, :20], pixels[:12, 20:] = (250, 10, 10), (10, 250, 10)
-    pixels[12:, :20], pixels[12:, 20:] = (10, 10, 250), (240, 240, 240)
-    pixels[:4, :4] = 0
-    return pixels
-
 
 BEST: dict[str, dict[str, object]] = {
     "JPEG": {"quality": 100, "subsampling": 0},
@@ -324,92 +303,3 @@ def test_decoding_warns_nobody() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         read_image(encode(pillow.new("L", (9500, 9500)), "JPEG"))  # Pillow would warn above 89 megapixels
-
-
-@pytest.fixture(params=["isal", "zlib"])
-def packer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """PNG as it is written with ISA-L, and where that is not installed."""
-    if request.param == "zlib":
-        monkeypatch.setitem(sys.modules, "isal", None)
-    else:
-        pytest.importorskip("isal", reason="ISA-L does not run on this machine")
-    return str(request.param)
-
-
-@pytest.mark.parametrize("shape", [(5, 7, 3), (5, 7), (1, 1), (200, 300, 3)])
-def test_png_round_trip_8_bit(shape: tuple[int, ...], packer: str) -> None:
-    pixels = np.random.default_rng(1).integers(0, 256, shape).astype(np.uint8)
-    data = encode_png(pixels)
-    decoded = pillow.open(io.BytesIO(data))
-    assert (np.asarray(decoded) == pixels).all() and not decoded.info
-    again = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    np.testing.assert_array_equal(again[..., ::-1] if len(shape) == 3 else again, pixels)
-
-
-def test_png_round_trip_16_bit(packer: str) -> None:
-    pixels = np.random.default_rng(1).integers(0, 65536, (5, 7)).astype(np.uint16)
-    assert (np.asarray(pillow.open(io.BytesIO(encode_png(pixels)))) == pixels).all()
-
-
-def test_png_of_a_view_is_that_of_its_copy_and_smooth_pictures_are_small(packer: str) -> None:
-    ramp = np.add.outer(np.arange(300), np.arange(400)).astype(np.uint8)
-    turned = np.stack([ramp, ramp // 2, ramp // 3], 2)[::-1, ::2]
-    assert encode_png(turned) == encode_png(turned.copy())
-    assert len(encode_png(turned)) < turned.size / 4
-
-
-def test_a_picture_of_nothing_is_no_png() -> None:
-    with pytest.raises(ImageError, match="cannot encode"):
-        encode_png(np.zeros((0, 4, 3), np.uint8))
-
-
-def heic(picture: pillow.Image, orientation: int | None = None) -> bytes:
-    """As a phone stores it: turned by a property of the container, if at all."""
-    pillow_heif = pytest.importorskip("pillow_heif", reason="needs the extra facecli[heic]")
-    heif = pillow_heif.from_pillow(picture)
-    if orientation is not None:
-        exif = pillow.Exif()
-        exif[0x0112] = orientation
-        heif[0].info["exif"] = exif.tobytes()
-    buffer = io.BytesIO()
-    heif.save(buffer, quality=-1, chroma=444)
-    return buffer.getvalue()
-
-
-@pytest.mark.parametrize("orientation", TURNS)
-def test_heic_comes_out_upright(orientation: int) -> None:
-    stored = pillow.fromarray(
-        np.ascontiguousarray(TURNS[orientation](np.kron(scene(), np.ones((4, 4, 1))))).astype(np.uint8)
-    )
-    data = heic(stored, orientation)
-    assert (orientation == 1) != (b"irot" in data or b"imir" in data)
-    small = read_image(data).pixels[2::4, 2::4].astype(int)
-    assert small.shape == (24, 40, 3) and np.abs(small - scene()).max() <= 12
-
-
-def test_heic_shows_transparency_as_white_and_its_main_picture() -> None:
-    clear = pillow.new("RGBA", (64, 64), (200, 0, 0, 0))
-    clear.paste((200, 0, 0, 255), (0, 0, 32, 64))
-    pixels = read_image(heic(clear)).pixels.astype(int)
-    assert np.abs(pixels[:, :24] - [200, 0, 0]).max() < 12 and pixels[:, 40:].min() > 243
-    pillow_heif = pytest.importorskip("pillow_heif")
-    several = pillow_heif.from_pillow(pillow.new("RGB", (64, 64), "red"))
-    several.add_from_pillow(pillow.new("RGB", (64, 64), "blue"))
-    buffer = io.BytesIO()
-    several.save(buffer, primary_index=1)
-    image = read_image(buffer.getvalue())
-    assert image.pixels[32, 32, 2] > 240 and image.notes == ("the main one of several pictures",)
-
-
-def test_heic_without_its_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    for brand in (b"heic", b"mif1", b"hevx"):
-        with pytest.raises(ImageError, match=r"pip install 'facecli\[heic\]'; or save it as JPEG"):
-            read_image(b"\0\0\0\x18ftyp" + brand + b"\0\0\0\0mif1heic" + bytes(40))
-
-
-def test_reading_heic_does_not_change_what_pillow_opens_elsewhere() -> None:
-    data = heic(pillow.new("RGB", (64, 64)))
-    read_image(data)
-    with pytest.raises(UnidentifiedImageError):
-        pillow.open(io.BytesIO(data))

@@ -1,6 +1,5 @@
 """The pictures against what they must show."""
 
-import time
 from dataclasses import replace
 
 import cv2
@@ -98,7 +97,7 @@ def test_yaw_turns_the_nose_to_the_pictures_right():
 
 
 def test_preview_has_five_panels_and_the_overlay_lies_on_the_face():
-    truth, photo, mesh, places = fake_face(yaw=25.0, pitch=5.0, roll=20.0, distance=400.0)
+    truth, photo, mesh, places = fake_face(CROP, yaw=25.0, pitch=5.0, roll=20.0, distance=400.0)
     photo[...] = np.where(truth.mask[..., None], [220, 40, 40], [20, 20, 200])
     strip = preview(photo, mesh, truth.camera, truth.pose, truth.crop, places)
     assert strip.shape == (PANEL, 5 * PANEL, 3) and strip.dtype == np.uint8
@@ -137,13 +136,3 @@ def test_preview_survives_a_mesh_of_nothing_and_landmarks_of_nowhere():
 def test_same_mesh_gives_the_same_picture():
     _, _, mesh, _ = fake_face()
     np.testing.assert_array_equal(shade(mesh, 20.0, 128), shade(mesh, 20.0, 128))
-
-
-def test_a_panel_takes_tenths_of_a_second():
-    _, _, mesh, _ = fake_face(size=256)
-    best = np.inf
-    for _ in range(3):
-        start = time.perf_counter()
-        shade(mesh, -35.0, PANEL)
-        best = min(best, time.perf_counter() - start)
-    assert best < 1.0, best  # 0.1 s on an idle core; the slack is for busy machines
