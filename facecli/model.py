@@ -7,7 +7,7 @@ ours.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -100,8 +100,9 @@ class FaceNetwork(nn.Module):
 
         The mean's quarter and `spread`'s factor of four cancel.
         """
-        weight = F.interpolate(self.stem[0].weight, scale_factor=2.0, mode="nearest")
-        return F.conv2d(image - 0.5, weight, self.stem[0].bias, 4, 2).relu()
+        first = cast(nn.Conv2d, self.stem[0])
+        weight = F.interpolate(first.weight, scale_factor=2.0, mode="nearest")
+        return F.conv2d(image - 0.5, weight, first.bias, 4, 2).relu()
 
     def subtasks(self, stem: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What `surface` says, from the stem's (n, 32, 128, 128)."""
