@@ -17,6 +17,10 @@ LANDMARK_NOISE = 0.02
 """Standard deviation of a dense landmark, as a share of the outer eye distance."""
 INDEPENDENT_LANDMARKS = 30
 """Neighbouring landmarks err together: 468 of them weigh like this many independent ones."""
+CORNERS = np.array([33, 133, 362, 263, 61, 291, 2])
+"""Of MediaPipe's points: eye corners, mouth corners, nose bottom."""
+CORNER_WEIGHT = 25.0
+"""They are seen sharply in any photo, and the others' mean must not drag the labels off them."""
 OUTER_EYES = 89.0
 """Outer eye distance of the mean head, mm."""
 CALIBRATION_ROUNDS = 3
@@ -114,6 +118,9 @@ def _fit(
     eyes = (points[:, 33] - points[:, 263]).norm(dim=1)
     weight = torch.ones(468)
     weight[torch.tensor(FACE_OVAL)] = 0.25
+    total = weight.sum()
+    if expressive:  # calibration asks where the points are: there none is known better than another
+        weight[torch.tensor(CORNERS)] = CORNER_WEIGHT
 
     alpha = torch.zeros(count, identity.shape[0], requires_grad=True)
     beta_logit = torch.full((count, expression.shape[0]), -3.0 if expressive else -30.0, requires_grad=True)
@@ -152,7 +159,7 @@ def _fit(
     for _ in range(steps):
         squared = residuals().square().sum(-1) / LANDMARK_NOISE**2
         robust = 9 * torch.log1p(squared / 9)  # Cauchy: a slid outline must not bend the face
-        data = INDEPENDENT_LANDMARKS * (robust * weight).sum(1) / weight.sum()
+        data = INDEPENDENT_LANDMARKS * (robust * weight).sum(1) / total
         prior = alpha.square().sum(1) + 2 * beta_logit.sigmoid().sum(1)
         prior = prior + ((log_focal - (longest * FOCAL_RATIO).log()) / FOCAL_SPREAD).square()
         loss = (data + prior).sum()
