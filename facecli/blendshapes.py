@@ -18,9 +18,10 @@ from facecli.camera import Pose
 from facecli.complete import FaceModel, Surface, enlarge, sample, to_cells, to_mesh, with_inner_mouth
 from facecli.crop import CROP
 from facecli.errors import WeightsError
-from facecli.geometry import inner, inner_mouth, region_mask, upsample_masked
+from facecli.geometry import inner, inner_mouth, region_mask
 from facecli.mesh import Mesh
 from facecli.runtime import Maps
+from facecli.upsample import upsample_masked
 from facecli.weights import Weights
 
 # The head model's shapes: ARKit's, but brow and cheek by side where ARKit has one, and no tongue.

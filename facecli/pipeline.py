@@ -23,7 +23,6 @@ from facecli.geometry import (
     normals,
     positions,
     region_mask,
-    upsample_masked,
 )
 from facecli.images import Image
 from facecli.landmarks import Landmarks, dense_landmarks
@@ -32,6 +31,7 @@ from facecli.pose import fit_person
 from facecli.rims import on_rims, rim_points
 from facecli.runtime import Maps, Network
 from facecli.texture import Shown, Skin, bake, vertex_colors
+from facecli.upsample import upsample_masked
 from facecli.weights import Template, Weights, load_template, load_weights
 
 INPUT = 512  # the network's crop

@@ -125,8 +125,9 @@ class View:
         """
         from dataclasses import replace
 
-        from facecli.geometry import normals, positions, region_mask, upsample_masked
+        from facecli.geometry import normals, positions, region_mask
         from facecli.pipeline import _coarse_mask, _grid
+        from facecli.upsample import upsample_masked
 
         region, fine = region_mask(maps.region), 1024
         depth = upsample_masked(maps.depth, _coarse_mask(region), CROP).astype(np.float64)

@@ -4,8 +4,8 @@ import numpy as np
 import trimesh
 from heads import head_model
 
-from facecli.geometry import upsample_masked
 from facecli.train.sample import UNIT
+from facecli.upsample import upsample_masked
 
 
 class Watched:

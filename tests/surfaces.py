@@ -180,3 +180,8 @@ def icosphere(divisions=4):
 
     ball = trimesh.creation.icosphere(subdivisions=divisions)
     return ball.vertices.astype(np.float32), ball.faces.astype(np.int32)
+
+
+def disc(size, x, y, radius):
+    grid_y, grid_x = np.mgrid[:size, :size]
+    return (grid_x - x) ** 2 + (grid_y - y) ** 2 < radius**2

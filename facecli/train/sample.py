@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from facecli.geometry import upsample_masked
 from facecli.train.headmodel import GUMS, LACRIMAL, SCLERA_LEFT, TEETH
+from facecli.upsample import upsample_masked
 
 FULL = 512
 """Side of a sample with detail; samples without are made at half of it, which is four times as fast."""
