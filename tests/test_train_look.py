@@ -26,6 +26,8 @@ def test_no_tiles_make_a_picture_all_the_same():
 @pytest.mark.parametrize("detail", [False, True])
 def test_a_sample_makes_five_pictures(detail):
     made = sample(512 if detail else 256, detail)
+    if detail:
+        made.detail[:100] = np.nan  # nobody knows
     pictures = label_pictures(made)
     assert [picture.shape for picture in pictures] == [(256, 256, 3)] * 5
     assert all(picture.dtype == np.uint8 for picture in pictures)

@@ -51,7 +51,7 @@ def label_pictures(sample: Sample) -> list[UInt8[np.ndarray, "256 256 3"]]:
     coordinate = np.clip(sample.coarse[..., :3] * UNIT / 200 + 0.5, 0, 1)
     depth = sample.coarse[..., 3].astype(np.float64) * UNIT
     facing = normals_of(np.where(known, depth, np.nan), sample.footprint)
-    relief = np.zeros((TILE, TILE)) if sample.detail is None else _resized(sample.detail)
+    relief = np.zeros((TILE, TILE)) if sample.detail is None else _resized(np.nan_to_num(sample.detail))
     grey = np.clip(relief / DEEPEST * 0.5 + 0.5, 0, 1)
     return [
         image,
