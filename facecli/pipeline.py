@@ -3,7 +3,7 @@
 import math
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
@@ -240,7 +240,7 @@ def _from_a_distance(camera: Camera, looks: list[_Look]) -> tuple[Camera, list[_
     back = stepped_back(camera, nearest)
     if back is camera:
         return camera, looks
-    return back, [_look_at(back, look.crop, look.maps) for look in looks]
+    return back, [replace(look, place=_place(back, look.crop, look.maps, look.region)) for look in looks]
 
 
 def _credible(faces: list[Face]) -> list[Face]:
@@ -328,11 +328,17 @@ def _points(
 def _look_at(camera: Camera, crop: Crop, maps: Maps) -> _Look:
     """The region of a crop's maps, and where the template would have to be to look like this."""
     region = region_mask(maps.region)
-    place = None
+    return _Look(crop, maps, region, _place(camera, crop, maps, region))
+
+
+def _place(
+    camera: Camera, crop: Crop, maps: Maps, region: Bool[np.ndarray, "256 256"]
+) -> tuple[Pose, float] | None:
+    """Where the template would have to be to look like this, if it is a face."""
     if region.sum() >= SMALLEST_REGION:
         with suppress(ValueError):  # too few points, or no head explains them: not a face
-            place = fit_pose(*_points(camera, crop, maps, _coarse_mask(region)))
-    return _Look(crop, maps, region, place)
+            return fit_pose(*_points(camera, crop, maps, _coarse_mask(region)))
+    return None
 
 
 def _framing(camera: Camera, pose: Pose, outline: Float[np.ndarray, "n 3"]) -> Crop | None:

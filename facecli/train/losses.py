@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from facecli.train.sample import UNIT
+from facecli.train.sample import ABOVE, BEHIND, BELOW, BESIDE, UNIT
 
 WEIGHTS = {
     "region": 1.0,
@@ -89,7 +89,7 @@ def dice(logit: Tensor, region: Tensor) -> Tensor:
 def at_features(target: Targets) -> tuple[Tensor, Tensor]:
     """Where the template's eyes, nose and mouth are seen, and where its mouth is; n 1 128 128, boolean."""
     x, y, z = target.coarse[:, 0:1], target.coarse[:, 1:2], target.coarse[:, 2:3]
-    features = (x.abs() < 0.52) & (y < 0.28) & (y > -0.92) & (z > 0.25)
+    features = (x.abs() < BESIDE / UNIT) & (y < ABOVE / UNIT) & (y > BELOW / UNIT) & (z > BEHIND / UNIT)
     return features, (x.abs() < 0.34) & (y < -0.4) & (y > -0.98)
 
 

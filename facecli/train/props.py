@@ -4,7 +4,10 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from facecli.train.limb import hand
+from facecli.train.limb import hand, microphone
+
+SOME_SKIN = np.array([190.0, 150.0, 130.0])
+"""Of hands before a face that shows none, sRGB."""
 
 
 def background(
@@ -103,13 +106,13 @@ def occluder(
     image: Float[np.ndarray, "s s 3"],
     region: Bool[np.ndarray, "s s"],
     crops: UInt8[np.ndarray, "n c c 3"],
-    skin: Float[np.ndarray, "3"],
     unit: float,
 ) -> None:
-    """Put one thing in front, in place: a hand, or a random shape with a photo's texture.
+    """Put one thing in front, in place: a hand about as light as the face, or a random shape with a photo's texture.
 
-    skin: of the hand, sRGB; unit: pixels of a mm.
+    unit: pixels of a mm.
     """
+    skin = (image[region].mean(0) if region.any() else SOME_SKIN) * rng.uniform(0.7, 1.2)
     rows, columns = np.nonzero(region)
     if len(rows) == 0:
         return
@@ -131,3 +134,15 @@ def occluder(
     texture = background(rng, crops, len(region))
     image += (texture - image) * mask[..., None]
     region &= mask < 0.5
+
+
+def speech(
+    rng: np.random.Generator,
+    image: Float[np.ndarray, "s s 3"],
+    region: Bool[np.ndarray, "s s"],
+    landmarks: Float[np.ndarray, "68 3"],
+    to_pixels: Projection,
+) -> None:
+    """A microphone before the mouth, in place. landmarks: of the head, mm."""
+    mouth = to_pixels(landmarks[60:68].astype(np.float64)).mean(0)
+    microphone(rng, image, region, mouth, to_pixels.pixels_per_mm, SOME_SKIN * rng.uniform(0.3, 1.1))

@@ -12,9 +12,8 @@ from jaxtyping import Bool, Float, Int, UInt8
 from facecli.train.garment import Wardrobe
 from facecli.train.headmodel import BACK, FACE, FACE_VERTICES, GUMS, TEETH, HeadModel
 from facecli.train.lift import face_box_points, region_vertices, spherical_harmonics
-from facecli.train.limb import microphone
 from facecli.train.pool import Pool
-from facecli.train.props import Projection, glasses, occluder
+from facecli.train.props import Projection, glasses, occluder, speech
 from facecli.train.raster import interpolate, rasterize, vertex_normals
 from facecli.train.sample import (
     COARSE,
@@ -176,16 +175,13 @@ class Rerenderer:
 
         if rng.random() < DRESSED:
             region &= ~self.wardrobe.dress(rng, vertices, to_pixels, zbuffer, zbuffer, painted, brightness)
+        landmarks = vertices[self.model.landmark_vertices]
         if rng.random() < 0.2:
-            glasses(rng, painted, region, vertices[self.model.landmark_vertices], to_pixels)
+            glasses(rng, painted, region, landmarks, to_pixels)
         if rng.random() < 0.2:
-            skin = painted[region].mean(0) if region.any() else np.array([190.0, 150, 130])
-            tone = skin * rng.uniform(0.7, 1.2)
-            occluder(rng, painted, region, self.pool.crops, tone, to_pixels.pixels_per_mm)
+            occluder(rng, painted, region, self.pool.crops, to_pixels.pixels_per_mm)
         if rng.random() < 0.03:
-            mouth = to_pixels(vertices[self.model.landmark_vertices[60:68]].astype(np.float64)).mean(0)
-            tone = np.array([190.0, 150, 130]) * rng.uniform(0.3, 1.1)
-            microphone(rng, painted, region, mouth, to_pixels.pixels_per_mm, tone)
+            speech(rng, painted, region, landmarks, to_pixels)
         return np.clip(painted, 0, 255).astype(np.uint8)
 
     def _fill_mouth(

@@ -17,6 +17,8 @@ CROP_MARGIN = 1.45
 """Side of an unjittered crop over the longer side of the box of the projected face."""
 LARGEST_DETAIL = 2.5
 """mm; whatever differs more from the coarse surface lies on another one: behind the nose, within the mouth."""
+BESIDE, ABOVE, BELOW, BEHIND = 52.0, 28.0, -92.0, 25.0
+"""Bounds of the template's eyes, nose and mouth: |x|, y, y, z, mm."""
 UNIT = 100.0
 """Template coordinates and depth are stored in units of this many mm."""
 
@@ -66,7 +68,7 @@ def pack_coarse(
 def features(coordinate: Float[np.ndarray, "h w 3"]) -> Bool[np.ndarray, "h w"]:
     """Where the template's eyes, nose and mouth are; mm."""
     x, y, z = np.moveaxis(coordinate, -1, 0)
-    return (np.abs(x) < 52) & (y < 28) & (y > -92) & (z > 25)
+    return (np.abs(x) < BESIDE) & (y < ABOVE) & (y > BELOW) & (z > BEHIND)
 
 
 def pack_detail(

@@ -17,9 +17,8 @@ from facecli.train.headmodel import (
 )
 from facecli.train.lift import TEXTURE, face_box_points, region_vertices, texture_of
 from facecli.train.light import Light, random_light
-from facecli.train.limb import microphone
 from facecli.train.pool import Pool
-from facecli.train.props import Projection, background, glasses, occluder
+from facecli.train.props import Projection, background, glasses, occluder, speech
 from facecli.train.raster import interpolate, rasterize, vertex_normals
 from facecli.train.relief import creases_of, moles_and_freckles, random_relief
 from facecli.train.sample import (
@@ -124,13 +123,9 @@ class Synthesizer:
         if rng.random() < 0.22:
             glasses(rng, image, region, landmarks, to_pixels)
         while rng.random() < 0.22:
-            skin = image[region].mean(0) if region.any() else np.array([190.0, 150, 130])
-            tone = skin * rng.uniform(0.7, 1.2)
-            occluder(rng, image, region, self.pool.crops, tone, to_pixels.pixels_per_mm)
+            occluder(rng, image, region, self.pool.crops, to_pixels.pixels_per_mm)
         if rng.random() < 0.04:
-            mouth = to_pixels(landmarks[60:68].astype(np.float64)).mean(0)
-            tone = np.array([190.0, 150, 130]) * rng.uniform(0.3, 1.1)
-            microphone(rng, image, region, mouth, to_pixels.pixels_per_mm, tone)
+            speech(rng, image, region, landmarks, to_pixels)
 
         depth = (translation - position) @ axis
         coarse, known = pack_coarse(coordinate, depth, region)
