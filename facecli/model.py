@@ -22,6 +22,16 @@ class ModelConfig:
     pyramid: int = 64
     head: int = 32
 
+    def wider(self, factor: float) -> "ModelConfig":
+        """The same with layers that many times as wide, in multiples of eight."""
+
+        def scaled(width: int) -> int:
+            return max(8, round(width * factor / 8) * 8)
+
+        return ModelConfig(
+            tuple(scaled(w) for w in self.widths), self.depths, scaled(self.pyramid), scaled(self.head)
+        )
+
 
 class Prediction(NamedTuple):
     """Raw outputs for a 512 px crop; unlike `runtime.Maps`, logits and network units."""

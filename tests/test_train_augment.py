@@ -32,6 +32,17 @@ def test_a_flip_moves_every_label_with_the_picture_and_mirrors_the_template():
     assert mirrored.footprint == made.footprint
 
 
+def test_without_degradations_the_picture_is_the_stored_one_or_its_mirror():
+    made = sample()
+    seen = set()
+    for seed in range(8):
+        shown = augment(made, np.random.default_rng(seed), degrade=False)
+        mirrored = bool((shown.image == made.image[:, ::-1]).all())
+        assert mirrored or (shown.image == made.image).all()
+        seen.add(mirrored)
+    assert seen == {False, True}
+
+
 def test_a_flip_does_not_change_its_argument():
     made = sample()
     copies = [array.copy() for array in arrays(made)]

@@ -170,6 +170,43 @@ def test_the_rate_warms_up_and_falls():
     assert end == pytest.approx(RECIPE.learning_rate / 100)
 
 
+def test_a_training_may_be_as_long_as_its_samples(shards, tmp_path):
+    loop.train(shards, tmp_path / "run", replace(RECIPE, samples=12), SMALL)
+    progress = json.loads(contents(tmp_path / "run")[1]["progress"])
+    assert (progress["step"], progress["samples"]) == (3, 12)
+    rates = [
+        loop.learning_rate(replace(RECIPE, samples=400), loop.Progress(step=99, samples=samples))
+        for samples in (0, 200, 400)
+    ]
+    assert rates == pytest.approx([RECIPE.learning_rate * share for share in (1, 0.5, 0.01)])
+
+
+def test_a_training_without_the_correspondence_loss_learns_all_but_the_coordinates(shards, tmp_path):
+    """Relief looks at the coordinates too, so there is none here."""
+    for path in shards.glob("*.npz"):
+        path.write_bytes(pack([sample() for _ in range(4)]))
+    recipe = replace(RECIPE, weight_decay=0.0)
+    (before, _), (after, _) = (
+        run(shards, tmp_path / "run", count, replace(recipe, without=("correspondence",))) for count in (0, 3)
+    )
+    last = "network.coarse.1.weight"  # of its six outputs the first three are the coordinates
+    changed = (before[last] != after[last]).flatten(1).any(1)
+    assert changed.tolist() == [False] * 3 + [True] * 3
+
+
+def test_a_training_without_portraits_sees_none(shards):
+    made = [replace(sample(), source=source) for source in ("portrait", "synthetic", "rerendered", "synthetic")]
+    for path in shards.glob("*.npz"):
+        path.write_bytes(pack(made))
+
+    def sources(**options):
+        stream = loader.Stream(shards, 0, **options)
+        return {each.source for each, _ in zip(stream, range(16), strict=False)}
+
+    assert sources() == {"portrait", "synthetic", "rerendered"}
+    assert sources(without=("portraits",)) == {"synthetic"}
+
+
 def test_batches_put_detail_into_rows_of_its_own():
     made = [sample(), sample(512, True), sample(), sample(512, True)]
     batch = loader.collate(made)

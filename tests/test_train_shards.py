@@ -25,7 +25,7 @@ def samples():
     plain, detailed = sample(), sample(512, True)
     coarse = np.clip(plain.coarse, -1.3, 1.3)
     return [
-        replace(plain, image=smooth_image(256), coarse=coarse),
+        replace(plain, image=smooth_image(256), coarse=coarse, source="synthetic"),
         replace(detailed, image=smooth_image(512), coarse=coarse * 0.5, footprint=1.25, depth_weight=0.15),
         replace(plain, image=255 - smooth_image(256), coarse=coarse[::-1].copy()),
     ]
@@ -50,6 +50,7 @@ def test_a_shard_gives_back_its_samples(tmp_path):
             assert np.abs(after.detail - before.detail)[shallow].max() < 1e-3  # mm
         assert after.footprint == pytest.approx(before.footprint)
         assert after.depth_weight == pytest.approx(before.depth_weight)
+        assert after.source == before.source
 
 
 def test_packing_twice_gives_the_same_bytes():
@@ -60,7 +61,7 @@ def test_a_shard_holds_no_pickled_object(tmp_path):
     path = tmp_path / "000000.npz"
     path.write_bytes(pack(samples()))
     with np.load(path, allow_pickle=False) as archive:
-        assert all(archive[key].dtype.kind in "fui" for key in archive)
+        assert all(archive[key].dtype.kind in "fuiU" for key in archive)
 
 
 def test_a_shard_without_any_detail(tmp_path):

@@ -60,6 +60,19 @@ def points(
     np.savetxt(CALIBRATED, found, fmt="%.2f")
 
 
+@app.command("second-look")
+def second_look(
+    landmark_file: Annotated[Path, typer.Argument(help="What `landmarks` wrote; is added to.", exists=True)],
+    portraits: Annotated[Path, typer.Option(help="Folder of portraits.")] = SHARED / "assets" / "portraits",
+    weights: Annotated[Path | None, typer.Option(help="Weights folder, default facecli's own.")] = None,
+) -> None:
+    """Once there are weights: add the network's own dense landmarks, for a better fit."""
+    from facecli.train.second_look import add_own_points
+    from facecli.weights import load_weights
+
+    add_own_points(landmark_file, portraits, load_weights(weights))
+
+
 @app.command()
 def pool(
     landmark_file: Annotated[Path, typer.Argument(help="What `landmarks` wrote.", exists=True)],
@@ -93,6 +106,7 @@ def fit_network(
     shards: Annotated[Path, typer.Argument(help="What `synth` wrote.", exists=True, file_okay=False)],
     out: Annotated[Path, typer.Argument(help="Folder of the checkpoint and log; continues what is there.")],
     seconds: Annotated[float, typer.Option(help="Length of the whole training; the rate falls over it.")],
+    samples: Annotated[int, typer.Option(min=0, help="Its length in samples instead; 0: the seconds.")] = 0,
     stop_after: Annotated[float, typer.Option(help="Stop this run after so long; run again to go on.")] = 1e9,
     batch_size: Annotated[int, typer.Option(min=1)] = 24,
     learning_rate: Annotated[float, typer.Option(min=0)] = 1.2e-3,
@@ -103,6 +117,11 @@ def fit_network(
     detail_alone: Annotated[
         bool, typer.Option("--detail-alone", help="Only the detail head learns, to finish it.")
     ] = False,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(help="Do without: portraits, degradations or correspondence. Repeat for more."),
+    ] = None,
+    width: Annotated[float, typer.Option(min=0.25, help="Width of the layers, 1: as published.")] = 1.0,
     seed: Annotated[int, typer.Option()] = 0,
     threads: Threads = 0,
     processes: Annotated[
@@ -119,13 +138,17 @@ def fit_network(
     import torch
 
     from facecli.model import ModelConfig
+    from facecli.train.loader import WITHOUT
     from facecli.train.loop import Recipe, train
     from facecli.train.team import together
 
+    if unknown := sorted(set(without or ()) - set(WITHOUT)):
+        raise typer.BadParameter(f"{unknown[0]}: choose of {', '.join(WITHOUT)}", param_hint="--without")
     if threads:
         torch.set_num_threads(threads)
     recipe = Recipe(
         seconds=seconds,
+        samples=samples,
         batch_size=batch_size,
         learning_rate=learning_rate,
         weight_decay=weight_decay,
@@ -133,12 +156,13 @@ def fit_network(
         warmup_steps=warmup_steps,
         small_share=small_share,
         detail_alone=detail_alone,
+        without=tuple(without or ()),
         seed=seed,
     )
     together(
         processes,
         out / "meeting",
-        partial(train, shards, out, recipe, ModelConfig(), device, stop_after, start=start),
+        partial(train, shards, out, recipe, ModelConfig().wider(width), device, stop_after, start=start),
     )
 
 

@@ -9,10 +9,12 @@ from jaxtyping import UInt8
 from facecli.train.sample import Sample
 
 
-def augment(sample: Sample, rng: np.random.Generator) -> Sample:
-    """Flip, then colour, blur, resolution, noise, JPEG and a black border, each now and then."""
+def augment(sample: Sample, rng: np.random.Generator, degrade: bool = True) -> Sample:
+    """Flip, then, to `degrade`, colour, blur, resolution, noise, JPEG and a black border, each now and then."""
     if rng.random() < 0.5:
         sample = flip(sample)
+    if not degrade:
+        return sample
     image = soften(tone(sample.image, rng), rng)
     if rng.random() < 0.45:
         quality = int(rng.uniform(25, 95))

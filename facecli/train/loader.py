@@ -14,13 +14,19 @@ from facecli.train.shards import unpack
 
 OPEN_SHARDS = 6
 """Samples are drawn from this many shards at a time."""
+WITHOUT = ("portraits", "degradations", "correspondence")
+"""What a training can do without, to find out what it is worth: the samples made of portraits (sources A and C), what
+cameras do to pictures, and the loss of the template coordinates."""
 
 
 class Stream(IterableDataset[Sample]):
-    """Endless augmented samples of a folder of shards; `detailed`: of those alone that have detail."""
+    """Endless augmented samples of a folder of shards; `detailed`: of those alone that have detail; `without`: see
+    `WITHOUT`."""
 
-    def __init__(self, folder: Path, seed: int, detailed: bool = False) -> None:
-        self.folder, self.seed, self.detailed = folder, seed, detailed
+    def __init__(
+        self, folder: Path, seed: int, detailed: bool = False, without: tuple[str, ...] = ()
+    ) -> None:
+        self.folder, self.seed, self.detailed, self.without = folder, seed, detailed, without
 
     def __iter__(self) -> Iterator[Sample]:
         cv2.setNumThreads(1)
@@ -28,11 +34,15 @@ class Stream(IterableDataset[Sample]):
         rng = np.random.default_rng([self.seed, 0 if info is None else info.id])
         buffer: list[Sample] = []
         for path in self._paths(rng):
-            buffer.extend(sample for sample in unpack(path) if sample.detail is not None or not self.detailed)
+            buffer.extend(sample for sample in unpack(path) if self._wanted(sample))
             while len(buffer) > (OPEN_SHARDS - 1) * 128:
                 k = int(rng.integers(len(buffer)))
                 buffer[k], buffer[-1] = buffer[-1], buffer[k]
-                yield augment(buffer.pop(), rng)
+                yield augment(buffer.pop(), rng, degrade="degradations" not in self.without)
+
+    def _wanted(self, sample: Sample) -> bool:
+        rendered = sample.source.startswith("synthetic")
+        return (sample.detail is not None or not self.detailed) and (rendered or "portraits" not in self.without)
 
     def _paths(self, rng: np.random.Generator) -> Iterator[Path]:
         while True:
@@ -71,11 +81,16 @@ def collate(samples: list[Sample]) -> dict[str, torch.Tensor]:
 
 
 def batches(
-    folder: Path, batch_size: int, seed: int, workers: int = 1, detailed: bool = False
+    folder: Path,
+    batch_size: int,
+    seed: int,
+    workers: int = 1,
+    detailed: bool = False,
+    without: tuple[str, ...] = (),
 ) -> Iterator[dict[str, torch.Tensor]]:
     """Endless batches, prepared in `workers` processes."""
     loader = DataLoader(
-        Stream(folder, seed, detailed),
+        Stream(folder, seed, detailed, without),
         batch_size,
         num_workers=workers,
         collate_fn=collate,

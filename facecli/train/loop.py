@@ -22,11 +22,13 @@ from facecli.train.team import Team
 
 @dataclass(frozen=True)
 class Recipe:
-    """What one training is. The learning rate falls over `seconds` of training time, whoever gives them; for
-    the first `small_share` of it the net sees crops of half the size, four times as many, and no detail. With
-    `detail_alone` only the detail head learns, from samples that have detail, and the rest stays as it is."""
+    """What one training is. The learning rate falls over `seconds` of training time, whoever gives them, or over
+    `samples` where that is not 0; for the first `small_share` of it the net sees crops of half the size, four times
+    as many, and no detail. With `detail_alone` only the detail head learns, from samples that have detail, and the
+    rest stays as it is. `without`: see `loader.WITHOUT`."""
 
     seconds: float
+    samples: int = 0
     batch_size: int = 24
     learning_rate: float = 1.2e-3
     weight_decay: float = 0.02
@@ -35,6 +37,7 @@ class Recipe:
     small_share: float = 0.25
     detail_factor: float = 4.0
     detail_alone: bool = False
+    without: tuple[str, ...] = ()
     seed: int = 0
 
 
@@ -81,18 +84,24 @@ def train(
     if progress.step and team.leads:
         sys.stderr.write(f"continuing at step {progress.step}, {progress.samples} samples\n")
     seed = recipe.seed + progress.step + 1_000_003 * team.rank
-    stream = batches(shards, recipe.batch_size // team.size, seed, detailed=recipe.detail_alone)
+    stream = batches(
+        shards,
+        recipe.batch_size // team.size,
+        seed,
+        detailed=recipe.detail_alone,
+        without=recipe.without,
+    )
     began = last_report = last_save = time.monotonic()
     seconds_before = progress.seconds
     sums: dict[str, float] = {}
     reported = progress.step
-    while progress.seconds < min(recipe.seconds, seconds_before + stop_after):
+    while spent(recipe, progress) < 1 and progress.seconds < seconds_before + stop_after:
         batch = {name: tensor.to(device, non_blocking=True) for name, tensor in next(stream).items()}
         image, sharp = (
             batch.pop(key).permute(0, 3, 1, 2).to(torch.bfloat16) / 255 for key in ("image", "sharp")
         )
         rows, target = batch.pop("rows"), Targets(**batch)
-        small = progress.seconds < recipe.small_share * recipe.seconds
+        small = spent(recipe, progress) < recipe.small_share
         if small:
             image, target, rows = F.avg_pool2d(image, 2), target.halved(), rows[:0]
         with torch.autocast(device.split(":")[0], torch.bfloat16):
@@ -100,6 +109,8 @@ def train(
                 shared, region, coarse = network.surface(image)
             detail = network.recover(sharp, shared[rows], coarse[rows]) if len(rows) else None
         terms = {} if recipe.detail_alone else losses(region, coarse, target)
+        if "correspondence" in recipe.without:
+            terms.pop("coordinate", None)
         if detail is not None:
             terms |= relief(detail, target, rows)
         loss = total(terms)
@@ -157,10 +168,14 @@ def groups(network: FaceNetwork, recipe: Recipe) -> list[dict[str, Any]]:
     return parts[recipe.detail_alone :]
 
 
+def spent(recipe: Recipe, progress: Progress) -> float:
+    """How much of a training is over: from 1 on, all."""
+    return progress.samples / recipe.samples if recipe.samples else progress.seconds / recipe.seconds
+
+
 def learning_rate(recipe: Recipe, progress: Progress) -> float:
-    """Linear warm-up, then half a cosine over the recipe's seconds."""
-    share = min(progress.seconds / recipe.seconds, 1)
-    cosine = 0.5 * (1 + math.cos(math.pi * share))
+    """Linear warm-up, then half a cosine over the training."""
+    cosine = 0.5 * (1 + math.cos(math.pi * min(spent(recipe, progress), 1)))
     return recipe.learning_rate * min(1, (progress.step + 1) / recipe.warmup_steps) * max(cosine, 0.01)
 
 

@@ -29,7 +29,7 @@ class Sample:
     displacement in mm along the coarse normal that makes the true surface of the coarse one, skin relief
     included, not a number where that is not known. `known` is 1 where the depth is exact, less where it comes
     from a fit, 0 where there is no surface. `footprint` is the mm that one pixel of the 128 px map spans at
-    the head centre. `depth_weight` is what the depth of this source is worth."""
+    the head centre. `depth_weight` is what the depth of this source is worth. `source` is one of `shards.SHARE`."""
 
     image: UInt8[np.ndarray, "s s 3"]
     region: UInt8[np.ndarray, "256 256"]
@@ -39,6 +39,7 @@ class Sample:
     footprint: float
     depth_weight: float
     opening: UInt8[np.ndarray, "128 128"]
+    source: str = ""
 
 
 def pack_opening(

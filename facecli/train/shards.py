@@ -12,7 +12,7 @@ import sys
 import time
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -22,11 +22,11 @@ from facecli.train.sample import COARSE, FULL, REGION, Sample
 
 PER_SHARD = 128
 SHARE = {
-    "synthetic": 0.34,
-    "synthetic_detail": 0.24,
-    "rerendered": 0.24,
-    "rerendered_detail": 0.08,
-    "portrait": 0.10,
+    "synthetic": 0.46,
+    "synthetic_detail": 0.06,
+    "rerendered": 0.32,
+    "rerendered_detail": 0.04,
+    "portrait": 0.12,
 }
 """How often each source is drawn: B at 256 px, B at 512 px with detail, A likewise, and C."""
 
@@ -82,10 +82,11 @@ def _work(job: Job) -> None:
             source = rng.choice(list(SHARE), p=list(SHARE.values()))
             size = FULL if source.endswith("detail") else FULL // 2
             if source.startswith("synthetic"):
-                samples.append(synthesizer.sample(rng, size))
+                sample = synthesizer.sample(rng, size)
             else:
                 index = int(rng.choice(len(weights), p=weights))
-                samples.append(rerenderers[size].sample(rng, index, changed=source != "portrait"))
+                sample = rerenderers[size].sample(rng, index, changed=source != "portrait")
+            samples.append(replace(sample, source=str(source)))
         temporary = path.with_suffix(f".{os.getpid()}.tmp")
         temporary.write_bytes(pack(samples))
         temporary.rename(path)
@@ -133,6 +134,7 @@ def pack(samples: list[Sample]) -> bytes:
         known=np.stack([sample.known for sample in samples]).astype(np.uint8),
         opening=np.stack([sample.opening for sample in samples]),
         records=np.array(records, np.float32),
+        sources=np.array([sample.source for sample in samples]),
     )
     return buffer.getvalue()
 
@@ -162,5 +164,6 @@ def unpack(path: Path) -> Iterator[Sample]:
             float(footprint),
             float(weight),
             arrays["opening"][k],
+            str(arrays["sources"][k]),
         )
         image_start, detail_start = image_end, detail_end
