@@ -35,6 +35,7 @@ from facecli.train.sample import (
     viewing_axis,
 )
 from facecli.train.shade import ambient_occlusion, bump, shade, visible_from
+from facecli.train.tongue import Tongue
 
 EYE_CENTRES = np.array([[31.0, -0.65, 43.4], [-31.0, -0.65, 43.4]], np.float32)
 IRIS_ANGLE, PUPIL_ANGLE = 0.41, 0.17
@@ -43,6 +44,8 @@ WORLD = np.array([1.0, -1.0, -1.0], np.float32)
 """Camera frame to the lights' frame: y up, z towards the camera."""
 DRESSED = 0.45
 """Share of heads with a fringe, a hat, a hood, a mask or a scarf."""
+STUCK_OUT = 0.05
+"""Share of heads with the tongue out."""
 WELL_SEEN = 0.22
 """Portraits that show less of the skin's UV tile than this lend no albedo."""
 
@@ -52,7 +55,7 @@ class Synthesizer:
 
     def __init__(self, model: HeadModel, pool: Pool, lights: list[Light], styles: list[Hair]) -> None:
         self.model, self.pool, self.lights, self.styles = model, pool, lights, styles
-        self.wardrobe = Wardrobe(model)
+        self.wardrobe, self.tongue = Wardrobe(model), Tongue(model)
         self.region = region_vertices(model).astype(np.float32)[:, None]
         self.occlusion = ambient_occlusion(
             model.neutral, vertex_normals(model.neutral, model.faces), model.faces
@@ -68,7 +71,10 @@ class Synthesizer:
         model = self.model
         alpha = rng.normal(0, rng.uniform(0.6, 1.25), len(model.identity))
         beta = lively_expression(rng, model.expression_names)
-        vertices = model.vertices(alpha, beta)
+        out = bool(rng.random() < STUCK_OUT)
+        if out:
+            beta = self.tongue.parted(rng, beta)
+        vertices, lip = self.tongue.moved(rng, model.vertices(alpha, beta), out)
         albedo = self._albedo(rng)
         relief = random_relief(rng, albedo, self.plane, creases_of(beta, model.expression_names))
         albedo = moles_and_freckles(rng, albedo)
@@ -96,14 +102,17 @@ class Synthesizer:
         region = drawn & (maps[..., 9] > 0.5)
 
         height = self._relief_map(relief, texel, coordinate, part)
+        colour, gloss, hair_paint = self._colours(rng, albedo, texel, coordinate, part)
+        occlusion = self._occlusion(maps[..., 10], coordinate, part)
+        tongue = self.tongue.paint(
+            rng, face_index, bary, coordinate, lip, to_pixels.pixels_per_mm, colour, gloss, occlusion, height
+        )
+        region &= ~hair_paint & ~tongue  # before lip and chin it is no more of the face than a hand
         smooth = maps[..., 6:9] / np.maximum(np.linalg.norm(maps[..., 6:9], axis=-1, keepdims=True), 1e-6)
         normal = bump(smooth, position, height)
-        colour, gloss, hair_paint = self._colours(rng, albedo, texel, coordinate, part)
-        region &= ~hair_paint
 
         light = random_light(rng, self.lights)
         shadow = self._shadow(camera, position, drawn, light, rng.uniform(1.0, 4.0) * size / FULL)
-        occlusion = self._occlusion(maps[..., 10], coordinate, part)
         shine = gloss * np.float32(rng.uniform(0.2, 2.2))
         radiance = self._radiance(position, drawn, normal, colour, occlusion, shadow, shine, light)
         level = np.median(radiance[region].mean(-1)) if region.any() else 0.3
@@ -113,7 +122,7 @@ class Synthesizer:
         behind = background(rng, self.pool.crops, size)
         cover = cv2.GaussianBlur(drawn.astype(np.float32), (0, 0), 0.7)[..., None] * drawn[..., None]
         image = image * cover + behind * (1 - cover)
-        bare = zbuffer.copy()
+        bare = np.where(tongue, 0, zbuffer)  # cloth presses hair down, and keeps tongues in
         if rng.random() < 0.55:
             hair = self._hair(rng, rotation, translation, to_pixels, zbuffer, image, light)
             region &= ~hair
