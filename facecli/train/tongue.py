@@ -110,7 +110,7 @@ class Tongue:
 
         coordinate: of the template, mm; lip: as `moved` returns it; unit: pixels of a mm.
         """
-        here = np.asarray((face_index >= 0) & self.drawn[face_index])
+        here = (face_index >= 0) & self.drawn[face_index]
         if not here.any():
             return here
         x, y, z = coordinate[here].T
@@ -129,7 +129,7 @@ class Tongue:
         height[here] = (0.2 * grain - 0.8 * groove) * top
         occlusion[here] *= rng.uniform(0.5, 0.95)
         station = interpolate(self.station, self.model.faces, np.where(here, face_index, -1), bary)[..., 0]
-        out = np.asarray(here & (station > lip))
+        out = here & (station > lip)
         if out.any():
             light = np.clip((station - lip) * 6 + 0.4, 0, 1) * here
             occlusion += (0.95 - occlusion) * light
