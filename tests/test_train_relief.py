@@ -1,18 +1,18 @@
 """Relief of skin: where folds lie, how deep they are, and that colour without relief stays colour."""
 
-import cv2
 import numpy as np
 import pytest
 
 from facecli.train.lift import TEXTURE
 from facecli.train.relief import (
+    DEEPEST,
     Creases,
     creases_of,
     folds,
     moles_and_freckles,
+    moved,
     pores,
     random_relief,
-    relief_from_colour,
     wrinkles,
 )
 
@@ -55,20 +55,27 @@ def test_folds_lie_where_faces_have_them(plane):
 
 
 def test_relief_follows_its_generator(plane):
-    albedo = np.full((TEXTURE, TEXTURE, 3), 150, np.uint8)
-    first, again, other = (random_relief(np.random.default_rng(seed), albedo, plane) for seed in (5, 5, 6))
+    first, again, other = (random_relief(np.random.default_rng(seed), plane) for seed in (5, 5, 6))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
-    assert np.abs(first).max() <= 1.5
+    assert np.abs(first).max() <= DEEPEST
 
 
-def test_a_dark_line_becomes_a_valley_no_deeper_than_asked():
-    albedo = np.full((TEXTURE, TEXTURE, 3), 180, np.uint8)
-    cv2.line(albedo, (100, 256), (400, 256), (60, 60, 60), 3)
-    height = relief_from_colour(albedo, 0.3)
-    assert height[256, 250] < -0.25
-    assert height.min() >= -0.3
-    assert abs(height[100, 250]) < 1e-3
+def test_most_skins_have_a_portrait_s_relief_in_a_strength_of_their_own(plane):
+    lifted = np.zeros((TEXTURE, TEXTURE), np.float32)
+    lifted[300:310] = -0.2  # on the cheeks
+    gains = []
+    for seed in range(16):
+        plain, creased = (
+            random_relief(np.random.default_rng(seed), plane, lifted=own) for own in (lifted * 0, lifted)
+        )
+        added = creased - plain
+        assert (np.abs(creased) >= DEEPEST - 1e-6).any() or not added[lifted == 0].any()
+        gains.append(float(np.median(added[300:310])) / -0.2)
+    assert 12 <= np.count_nonzero(gains) <= 16
+    assert min(g for g in gains if g) >= 0.19 and max(gains) <= 2.51 and 0.6 < np.median(gains) < 1.3
+    deeper = random_relief(np.random.default_rng(0), plane, lifted=lifted * 100)
+    assert deeper.min() == -np.float32(DEEPEST)
 
 
 @pytest.mark.parametrize("make", [lambda r: pores(r, 0.05), lambda r: wrinkles(r, 12, 0.3)])
@@ -91,6 +98,16 @@ KINDS = {  # where each kind of fold lies on the mean head, mm
     "eyes": lambda x, y: (np.abs(x) > 52) & (np.abs(x) < 66) & (np.abs(y) < 10),
     "cheeks": lambda x, y: (np.abs(x) > 18) & (np.abs(x) < 36) & (y < -46) & (y > -66),
 }
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_lifted_relief_deepens_where_the_expression_moves_the_skin(plane, kind):
+    there = KINDS[kind](plane[..., 0], plane[..., 1])
+    gain = moved(plane, Creases(**{kind: 1.0}))
+    assert gain[there].mean() > 1.4 and gain.min() >= 1 and gain.max() <= 1.81
+    far = (np.abs(plane[..., 0]) > 100) | (plane[..., 1] < -110)
+    assert gain[far].max() < 1.02
+    assert (moved(plane, Creases()) == 1).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)

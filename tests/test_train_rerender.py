@@ -71,14 +71,70 @@ def test_labels_are_those_of_the_new_head(seed, watched):
     watched.check(made, seed)
 
 
-def test_lids_and_lips_of_a_large_sample_have_detail(watched):
+class Sharp(Rerenderer):
+    """Nothing in front, and nothing drawn on the skin."""
+
+    def __init__(self):
+        super().__init__(head_model(), portrait(), 512)
+
+    def _in_front(self, rng, image, *_):
+        return image
+
+
+@lru_cache(maxsize=1)
+def sharp():
+    return Sharp()
+
+
+def test_lids_and_lips_of_a_large_sample_have_detail(watched, monkeypatch):
+    monkeypatch.setattr(rerender, "WRINKLED", 0.0)
     made = Rerenderer(head_model(), portrait(), 512).sample(np.random.default_rng(1), 0)
     assert made.image.shape == (512, 512, 3)
     watched.check_detail(made)
-    known = np.repeat(np.repeat(made.coarse, 4, 0), 4, 1)[np.isfinite(made.detail)] * UNIT
-    assert (
-        np.abs(known[:, 0]).max() < 55 and known[:, 1].max() < 32
-    )  # what the photo's own cheeks have, nobody knows
+
+
+def test_cheeks_and_forehead_are_known_and_brows_are_not():
+    made = sharp().sample(np.random.default_rng(1), 0)
+    coordinate = made.coarse.repeat(4, 0).repeat(4, 1)[..., :3] * UNIT
+    marks = head_model().neutral[head_model().landmark_vertices]
+
+    def known(x, y):
+        near = (np.hypot(coordinate[..., 0] - x, coordinate[..., 1] - y) < 3) & (coordinate[..., 2] > 10)
+        return np.isfinite(made.detail[near]).mean() if near.any() else np.nan
+
+    for x, y in [(0, 52), (38, -30), (-38, -30), *marks[[30, 51, 57], :2]]:
+        assert known(x, y) > 0.9
+    for x, y in marks[[18, 19, 20, 23, 24, 25], :2]:
+        assert known(x, y) < 0.1
+
+
+def test_what_is_added_to_a_portrait_is_in_its_label_and_in_its_light(monkeypatch):
+    """The same seed without and with furrows, 0.3 mm deep: label and picture differ by them, and by nothing else."""
+
+    def furrows(rng, plane, *_):
+        return (0.3 * np.sin(plane[..., 1] * 2 * np.pi / 6)).astype(np.float32)
+
+    def slanting(rng, light):
+        out = light.copy()
+        out[2] = -0.8  # from above: y points down
+        return out
+
+    monkeypatch.setattr(rerender, "relit", slanting)
+    monkeypatch.setattr(rerender, "WRINKLED", 1.0)
+    made = {}
+    for kind, relief in (("smooth", lambda rng, plane, *_: plane[..., 0] * 0), ("furrowed", furrows)):
+        monkeypatch.setattr(rerender, "random_relief", relief)
+        made[kind] = sharp().sample(np.random.default_rng(4), 0)
+    smooth, furrowed = made["smooth"], made["furrowed"]
+    np.testing.assert_array_equal(smooth.coarse, furrowed.coarse)
+    np.testing.assert_array_equal(smooth.region, furrowed.region)
+    added = furrowed.detail - smooth.detail
+    assert 0.25 < np.nanmax(np.abs(added)) <= 0.301
+    both = np.isfinite(added) & (smooth.image.min(-1) > 0)
+    brighter = np.log(furrowed.image[both].mean(-1) + 1) - np.log(smooth.image[both].mean(-1) + 1)
+    downhill = np.nan_to_num(np.gradient(np.nan_to_num(added))[0])[both]  # faces up where it falls downwards
+    there = np.abs(downhill) > 0.01
+    assert np.corrcoef(brighter[there], downhill[there])[0, 1] > 0.7
 
 
 def test_an_unchanged_portrait_is_the_photo_itself_and_its_depth_hardly_counts():

@@ -2,19 +2,23 @@
 
 from functools import lru_cache
 
+import cv2
 import numpy as np
 import pytest
 from heads import head_model, needs_assets
-from labels import Watched
+from labels import Watched, placed
 
+from facecli.geometry import displace, normals
 from facecli.train import synth
 from facecli.train.fit import Fits
 from facecli.train.hair import Hair
 from facecli.train.lift import TEXTURE
 from facecli.train.light import HEIGHT, WIDTH, Light
 from facecli.train.pool import Pool
-from facecli.train.sample import LARGEST_DETAIL
+from facecli.train.relief import DEEPEST
+from facecli.train.sample import LARGEST_DETAIL, UNIT
 from facecli.train.synth import Synthesizer
+from facecli.upsample import upsample_masked
 
 pytestmark = needs_assets
 
@@ -84,7 +88,7 @@ def test_a_sample_with_detail(seed):
     assert made.image.shape == (512, 512, 3)
     assert made.image.dtype == np.uint8
     assert made.detail.shape == (512, 512)
-    assert np.nanmax(np.abs(made.detail)) <= LARGEST_DETAIL + 1.5
+    assert np.nanmax(np.abs(made.detail)) <= LARGEST_DETAIL + DEEPEST
     region = np.repeat(np.repeat(made.region, 2, 0), 2, 1)
     assert np.isnan(made.detail[region == 0]).all()
     assert np.isfinite(made.detail[region == 255]).mean() > 0.85
@@ -97,6 +101,42 @@ def test_coarse_surface_and_detail_are_the_true_surface(watched, monkeypatch):
     assert 0.1 < made.footprint < 10
     assert made.depth_weight == 1.0
     assert np.isfinite(made.coarse).all()
+
+
+def test_the_light_falls_on_the_surface_that_the_labels_tell_of(watched, monkeypatch):
+    """Coarse surface and detail, put together as a reconstruction is, have the normals that were shaded."""
+    shaded, radiance = [], Synthesizer._radiance
+
+    def shading(self, position, drawn, normal, *rest):
+        shaded.append(normal)
+        return radiance(self, position, drawn, normal, *rest)
+
+    def creased(rng, plane, *_):
+        """Furrows across the whole face, 4 mm apart."""
+        return (0.25 * np.sin(plane[..., 1] * 2 * np.pi / 4)).astype(np.float32)
+
+    monkeypatch.setattr(Synthesizer, "_radiance", shading)
+    monkeypatch.setattr(synth, "random_relief", creased)
+    made = synthesizer().sample(np.random.default_rng(11), 512)
+    smooth = upsample_masked(made.coarse[..., 3] * UNIT, made.known > 0, 512).astype(np.float64)
+    row, column = np.mgrid[:512, :512]
+    where = np.stack([column, row], -1).reshape(-1, 2).astype(np.float64)
+    coarse = placed(watched.projection, 512, where, smooth.ravel()).reshape(512, 512, 3)
+    inside = np.isfinite(made.detail)
+    detailed = displace(coarse, normals(coarse, inside), np.nan_to_num(made.detail).astype(np.float64))
+    core = cv2.erode(inside.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+    # Lids, lips, ears: their edges are finer than the furrows, and the coarse normal is not theirs.
+    x, y, _ = np.moveaxis(made.coarse.repeat(4, 0).repeat(4, 1)[..., :3] * UNIT, -1, 0)
+    plain = core & ((y > 25) | ((np.abs(x) > 26) & (y < -14) & (y > -50)))
+    assert plain.sum() > 1000
+
+    def error(surface):
+        cosine = (normals(surface, inside)[plain] * shaded[0][plain]).sum(-1)
+        return np.degrees(np.arccos(np.clip(cosine, -1, 1)))
+
+    assert np.median(error(coarse)) > 8
+    assert np.median(error(detailed)) < 2.5
+    assert np.quantile(error(detailed), 0.9) < 6
 
 
 def test_a_sample_is_made_by_its_generator_alone():

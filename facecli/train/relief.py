@@ -11,6 +11,9 @@ from facecli.train.lift import TEXTURE
 MM_PER_TEXEL = 0.45
 """Roughly, over cheeks and forehead, in the skin's UV tile at `TEXTURE` px."""
 
+DEEPEST = 2.0
+"""mm; nothing drawn goes deeper."""
+
 CANVAS, CANVAS_MM = 512, 0.4
 """Folds are drawn on a square of so many pixels, each so many mm of the mean head seen from the front."""
 
@@ -42,13 +45,6 @@ def creases_of(beta: Float[np.ndarray, "e"], names: tuple[str, ...]) -> Creases:
         for kind, shapes in _CREASING.items()
     }
     return Creases(**strongest)
-
-
-def relief_from_colour(albedo: UInt8[np.ndarray, "t t 3"], strength: float) -> Float[np.ndarray, "t t"]:
-    """Creases are darker than skin: band-passed log luminance as relief, `strength` mm at most."""
-    luminance = np.log(cv2.cvtColor(albedo, cv2.COLOR_RGB2GRAY).astype(np.float32) + 12)
-    band = cv2.GaussianBlur(luminance, (0, 0), 1.2) - cv2.GaussianBlur(luminance, (0, 0), 6)
-    return (np.tanh(band * 6) * strength).astype(np.float32)
 
 
 def pores(rng: np.random.Generator, depth: float) -> Float[np.ndarray, "t t"]:
@@ -135,26 +131,44 @@ def folds(
 
 def random_relief(
     rng: np.random.Generator,
-    albedo: UInt8[np.ndarray, "t t 3"],
     plane: Float[np.ndarray, "t t 2"],
     creases: Creases = AT_REST,
+    lifted: Float[np.ndarray, "t t"] | None = None,
 ) -> Float[np.ndarray, "t t"]:
-    """Relief of one random skin, mm; often nearly smooth, sometimes old. `plane` and `creases` as in `folds`."""
+    """Relief of one random skin, mm; often nearly smooth, sometimes old. `plane` and `creases` as in `folds`;
+    `lifted`: a portrait's own relief, mm, of which this skin has more or less."""
     age = rng.beta(1.0, 1.6)
     out = pores(rng, rng.uniform(0.0, 0.06))
-    if rng.random() < 0.75:
-        out = out + relief_from_colour(albedo, rng.uniform(0.05, 0.45) * (0.3 + age))
-    if rng.random() < 0.7:
+    if lifted is not None and rng.random() < 0.9:
+        strength = np.clip(np.exp(rng.normal(-0.1, 0.5)), 0.2, 2.5)
+        out = out + lifted * np.float32(strength) * moved(plane, creases)
+    if rng.random() < 0.4:
         out = out + wrinkles(rng, int(rng.integers(2, 10 + 40 * age)), rng.uniform(0.1, 0.5) * (0.4 + age))  # type: ignore[call-overload]
     if rng.random() < 0.8:
         out = out + folds(rng, plane, rng.uniform(0.1, 0.8) * (0.3 + age), creases)
-    return np.clip(out, -1.5, 1.5).astype(np.float32)
+    return np.clip(out, -DEEPEST, DEEPEST).astype(np.float32)
+
+
+def moved(plane: Float[np.ndarray, "t t 2"], creases: Creases) -> Float[np.ndarray, "t t"]:
+    """How many times deeper than at rest the expression folds the skin at each texel; `plane` as in `folds`."""
+    x, y = np.abs(plane[..., 0]), plane[..., 1]
+    kinds = (
+        (creases.forehead, (x / 50) ** 2 + ((y - 50) / 22) ** 2),
+        (creases.frown, (x / 16) ** 2 + ((y - 16) / 14) ** 2),
+        (creases.eyes, ((x - 54) / 14) ** 2 + (y / 16) ** 2),
+        (creases.cheeks, ((x - 30) / 16) ** 2 + ((y + 58) / 24) ** 2),
+    )
+    out = np.ones(plane.shape[:2], np.float32)
+    for strength, distance in kinds:
+        if strength > 0:
+            out += np.float32(0.8 * strength) * np.exp(-distance)
+    return out
 
 
 def moles_and_freckles(
     rng: np.random.Generator, albedo: UInt8[np.ndarray, "t t 3"]
 ) -> UInt8[np.ndarray, "t t 3"]:
-    """Colour without relief, so that colour is not mistaken for shape: spots of pigment and blotches."""
+    """Colour without relief, so that colour is not mistaken for shape: spots of pigment, ink and blotches."""
     canvas = np.zeros(albedo.shape[:2], np.float32)
     for _ in range(int(rng.integers(0, 25) if rng.random() < 0.8 else rng.integers(50, 300))):
         x, y = rng.uniform(0.1, 0.9, 2) * TEXTURE
@@ -167,6 +181,11 @@ def moles_and_freckles(
             cv2.LINE_AA,
             3,
         )
+    if rng.random() < 0.15:  # ink and make-up: lines that are no creases
+        for _ in range(int(rng.integers(1, 16))):
+            points = rng.uniform(0.2, 0.8, 2) * TEXTURE + np.cumsum(rng.normal(0, 11, (6, 2)), 0)
+            pixels, width = [(points * 8).astype(np.int32)], int(rng.integers(1, 4))
+            cv2.polylines(canvas, pixels, False, float(rng.uniform(0.3, 1)), width, cv2.LINE_AA, 3)
     spots = cv2.GaussianBlur(canvas, (0, 0), 0.8)[..., None]
     out = albedo * (1 - spots * rng.uniform(0.3, 0.9) * np.array([0.6, 1.0, 1.0], np.float32))
     if rng.random() < 0.4:  # make-up, redness, shadow of a beard: large soft patches

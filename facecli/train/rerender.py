@@ -5,22 +5,25 @@ background is warped to follow, and the labels of the new head are exact. With n
 labels the untouched photo (source C): then the depth is only as good as the fit and is marked so.
 """
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
+from facecli.train.crease import Creases, cavity
 from facecli.train.garment import Wardrobe
 from facecli.train.headmodel import BACK, FACE, FACE_VERTICES, GUMS, TEETH, HeadModel
-from facecli.train.lift import face_box_points, region_vertices, spherical_harmonics
+from facecli.train.lift import TEXTURE, face_box_points, region_vertices, spherical_harmonics, texture_of
 from facecli.train.pool import Pool
 from facecli.train.props import Projection, glasses, occluder, speech
 from facecli.train.raster import interpolate, rasterize, vertex_normals
+from facecli.train.relief import creases_of, random_relief
 from facecli.train.sample import (
     COARSE,
     FULL,
     Sample,
     euler,
-    features,
     jittered_frame,
     lively_expression,
     pack_coarse,
@@ -29,13 +32,26 @@ from facecli.train.sample import (
     pack_region,
     viewing_axis,
 )
+from facecli.train.shade import bump
 
 FIT_DEPTH_WEIGHT = 0.15
 """How much a fit's own depth counts beside exact depth: it is about 2 mm wrong."""
 DRESSED = 0.2
 """Share of changed portraits that get a fringe, a hat, a hood, a mask or a scarf."""
+WRINKLED = 0.5
+"""Share of changed portraits that get more relief than their own."""
 GRID = 64
 """The background's warp is computed on this coarse a grid."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Relief at each pixel, mm: the portrait's `own`, which its photo shows already, and what is `added` to it; `sure`
+    where that is all there is."""
+
+    own: Float[np.ndarray, "s s"]
+    added: Float[np.ndarray, "s s"]
+    sure: Bool[np.ndarray, "s s"]
 
 
 class Rerenderer:
@@ -47,6 +63,10 @@ class Rerenderer:
         self.wardrobe = Wardrobe(model)
         self.drawn = model.faces[model.part != BACK]
         self.part = model.part[model.part != BACK]
+        self.corner_uv = model.corner_uv[model.part != BACK]
+        self.texel = model.uv * [TEXTURE, -TEXTURE] + [-0.5, TEXTURE - 0.5]
+        self.creases = Creases(model)
+        self.plane = texture_of(model, model.neutral[:, :2].astype(np.float32))[0].astype(np.float32)
         self.skin = np.arange(0, FACE_VERTICES, 6)
 
     def sample(self, rng: np.random.Generator, index: int, changed: bool = True) -> Sample:
@@ -67,7 +87,8 @@ class Rerenderer:
         if changed:
             alpha = alpha * 0.7 + rng.normal(0, rng.uniform(0.4, 1.1), len(alpha)).astype(np.float32)
             offset = lively_expression(rng, model.expression_names) * rng.choice([0, 0.5, 1.0])
-            new = model.vertices(alpha, np.clip(beta + offset, 0, 1))
+            beta = np.clip(beta + offset, 0, 1)
+            new = model.vertices(alpha, beta)
             turn = euler(
                 *np.deg2rad([np.clip(rng.normal(0, 14), -35, 35), np.clip(rng.normal(0, 11), -28, 28)])
             )
@@ -85,11 +106,24 @@ class Rerenderer:
         old_normals = vertex_normals(old, model.faces) @ rotation.T.astype(np.float32)
         facing = -np.einsum("ij,ij->i", camera, normals) / np.linalg.norm(camera, axis=1)
         channels = np.c_[
-            model.neutral, depth, old_pixels, self.region, normals, old_normals, facing.astype(np.float32)
+            model.neutral,
+            depth,
+            old_pixels,
+            self.region,
+            normals,
+            old_normals,
+            facing.astype(np.float32),
+            camera,
         ]
         maps = interpolate(channels, self.drawn, face_index, bary)
         drawn = face_index >= 0
         part = np.where(drawn, self.part[face_index], -1)
+        footprint = size / COARSE * new_translation[2] / (new_focal * np.hypot(*frame[:, 0]))
+        shown = (
+            self._relief(rng, index, beta if changed else None, face_index, bary, part)
+            if size == FULL
+            else None
+        )
 
         crop, mask = pool.crops[index], pool.masks[index]
         source = np.ascontiguousarray(maps[..., 4:6])
@@ -99,7 +133,11 @@ class Rerenderer:
         new_light = relit(rng, light) if changed and rng.random() < 0.6 else light
         if changed:
             before = np.clip(spherical_harmonics(maps[..., 10:13]) @ light, 0.3, 3)
-            after = np.clip(spherical_harmonics(maps[..., 7:10]) @ new_light, 0.1, 3)
+            turned, grooves = maps[..., 7:10], np.ones_like(maps[..., :1])
+            if shown is not None and shown.added.any():
+                turned = bump(turned, maps[..., 14:17], shown.added)
+                grooves = cavity(shown.added, footprint / (FULL // COARSE))[..., None]
+            after = np.clip(spherical_harmonics(turned) @ new_light * grooves, 0.1, 3)
             face = np.clip(face * np.clip(after / before, 0.3, 2.5), 0, 255).astype(np.uint8)
             face = self._fill_mouth(face, part, maps[..., 2], source, old_pixels)
         field = self._background_field(old_pixels, pixels, frame, to_crop)
@@ -130,13 +168,11 @@ class Rerenderer:
             )
         coarse, known = pack_coarse(maps[..., :3], maps[..., 3], region)
         detail = None
-        if size == FULL:
-            # Lids, lips and nostrils are the head's; the skin's own wrinkles are in the photo, but nowhere else.
-            shape = region & (part == FACE) & features(maps[..., :3])
+        if shown is not None:
+            known_there = region & (part == FACE) & shown.sure
             detail = pack_detail(
-                maps[..., 3], maps[..., 13], np.zeros_like(maps[..., 3]), coarse, known, shape
+                maps[..., 3], maps[..., 13], shown.own + shown.added, coarse, known, known_there
             )
-        footprint = size / COARSE * new_translation[2] / (new_focal * np.hypot(*frame[:, 0]))
         return Sample(
             image,
             pack_region(region),
@@ -147,6 +183,34 @@ class Rerenderer:
             1.0 if changed else FIT_DEPTH_WEIGHT,
             pack_opening(part, region),
         )
+
+    def _relief(
+        self,
+        rng: np.random.Generator,
+        index: int,
+        beta: Float[np.ndarray, "e"] | None,
+        face_index: Int[np.ndarray, "s s"],
+        bary: Float[np.ndarray, "s s 3"],
+        part: Int[np.ndarray, "s s"],
+    ) -> Shown:
+        """The skin's relief: lifted from this portrait, and often another's and drawn folds on top. Not known where
+        hair may be; lids, lips and nose are the head's own, and smooth. `beta`: the new expression, none where the
+        photo stays as it is."""
+        texel = interpolate(self.texel, self.corner_uv, face_index, bary)
+
+        def at_pixels(texels: Float[np.ndarray, "t t"]) -> Float[np.ndarray, "s s"]:
+            sampled = cv2.remap(texels, texel, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
+            return np.where(part == FACE, sampled, np.float32(0))
+
+        albedos = self.pool.albedos
+        skin = self.creases.split(np.asarray(albedos[index]))
+        added = np.zeros_like(skin.relief)
+        if beta is not None and rng.random() < WRINKLED:
+            lender = self.creases.split(np.asarray(albedos[rng.integers(len(albedos))]))
+            folded = creases_of(beta, self.model.expression_names)
+            added = random_relief(rng, self.plane, folded, lender.relief) * self.creases.where
+        sure = np.maximum(skin.sure, self.creases.features.astype(np.float32))
+        return Shown(at_pixels(skin.relief), at_pixels(added), at_pixels(sure) > 0.5)
 
     def _in_front(
         self,

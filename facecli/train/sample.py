@@ -66,12 +66,6 @@ def pack_coarse(
     return mean / np.maximum(weight, 1e-6)[..., None], (weight > 0.6).astype(np.float32)
 
 
-def features(coordinate: Float[np.ndarray, "h w 3"]) -> Bool[np.ndarray, "h w"]:
-    """Where the template's eyes, nose and mouth are; mm."""
-    x, y, z = np.moveaxis(coordinate, -1, 0)
-    return (np.abs(x) < BESIDE) & (y < ABOVE) & (y > BELOW) & (z > BEHIND)
-
-
 def pack_detail(
     depth: Float[np.ndarray, "512 512"],
     facing: Float[np.ndarray, "512 512"],

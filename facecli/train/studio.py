@@ -91,9 +91,10 @@ class Studio(Synthesizer):
         alpha = rng.normal(0, 1, len(model.identity))
         vertices = model.vertices(alpha, self._weights(scene.expression))
         albedo = self._albedo(rng) if scene.tone is None else self._toned(rng, scene.tone)
-        relief = np.zeros((TEXTURE, TEXTURE), np.float32)
+        skin = self.creases.split(albedo)
+        albedo, relief = skin.albedo, np.zeros((TEXTURE, TEXTURE), np.float32)
         if not scene.flat:
-            relief = random_relief(rng, albedo, self.plane)
+            relief = random_relief(rng, self.plane, lifted=skin.relief)
             albedo = moles_and_freckles(rng, albedo)
         if paint is not None:
             albedo = paint(albedo)

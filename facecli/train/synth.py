@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+from facecli.train.crease import Creases, cavity
 from facecli.train.garment import Wardrobe
 from facecli.train.hair import Hair, draw_hair, hair_colour
 from facecli.train.headmodel import (
@@ -60,6 +61,7 @@ class Synthesizer:
         self.occlusion = ambient_occlusion(
             model.neutral, vertex_normals(model.neutral, model.faces), model.faces
         )
+        self.creases = Creases(model)
         self.plane = texture_of(model, model.neutral[:, :2].astype(np.float32))[0].astype(np.float32)
         self.donors = np.flatnonzero(pool.quality > WELL_SEEN)
         self.texel = model.uv * np.array([TEXTURE, -TEXTURE], np.float32) + np.array(
@@ -75,8 +77,13 @@ class Synthesizer:
         if out:
             beta = self.tongue.parted(rng, beta)
         vertices, lip = self.tongue.moved(rng, model.vertices(alpha, beta), out)
-        albedo = self._albedo(rng)
-        relief = random_relief(rng, albedo, self.plane, creases_of(beta, model.expression_names))
+        albedo, lifted = self._albedo(rng), None
+        if size == FULL:  # at half of it creases hardly show, and nothing asks for them
+            own = self.creases.split(albedo)
+            albedo, lifted = own.albedo, own.relief
+            if rng.random() < 0.5:
+                lifted = self.creases.split(self._albedo(rng)).relief
+        relief = random_relief(rng, self.plane, creases_of(beta, model.expression_names), lifted)
         albedo = moles_and_freckles(rng, albedo)
 
         turn = self._pose(rng)
@@ -113,6 +120,8 @@ class Synthesizer:
 
         light = random_light(rng, self.lights)
         shadow = self._shadow(camera, position, drawn, light, rng.uniform(1.0, 4.0) * size / FULL)
+        grooves = cavity(height, 1 / to_pixels.pixels_per_mm)
+        shadow, occlusion = shadow * grooves, occlusion * grooves
         shine = gloss * np.float32(rng.uniform(0.2, 2.2))
         radiance = self._radiance(position, drawn, normal, colour, occlusion, shadow, shine, light)
         level = np.median(radiance[region].mean(-1)) if region.any() else 0.3
