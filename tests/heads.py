@@ -48,7 +48,7 @@ def sample(size=256, detail=False):
         rng.integers(0, 256, (256, 256), np.uint8),
         rng.normal(size=(128, 128, 4)).astype(np.float32),
         rng.integers(0, 2, (128, 128)).astype(np.float32),
-        rng.normal(size=(512, 512)).astype(np.float32) if detail else None,
+        rng.normal(0, 0.02, (512, 512)).astype(np.float32) if detail else None,
         0.7,
         1.0,
         rng.integers(0, 256, (128, 128), np.uint8),

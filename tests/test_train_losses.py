@@ -32,7 +32,7 @@ def target(count=2, detail=1):
         disc * (x.abs() < 0.2) * (y > 0.6) * (y < 0.75),
         torch.full((count,), 1.5),
         torch.ones(count),
-        torch.randn(detail, 1, 512, 512, generator=generator) * 0.1,
+        torch.randn(detail, 1, 512, 512, generator=generator) * 0.05,
     )
 
 
@@ -188,6 +188,21 @@ def test_nothing_is_asked_where_the_detail_is_not_known():
     truth.detail[:, :, 200:260, 200:260] = torch.nan
     for term in relief(wrong, truth, rows).values():
         assert term == pytest.approx(0, abs=1e-6)
+
+
+def test_the_edge_of_one_surface_before_another_is_no_relief():
+    """A step of the label says nothing, neither at the step nor within three pixels; slopes up to 1 count."""
+    truth, rows = target(), torch.tensor([0])
+    truth.detail[:] = 0
+    truth.detail[..., 256:] = 1.5
+    right = truth.detail.clone()
+    right[..., 253:259] = torch.randn(512, 6, generator=torch.Generator().manual_seed(3))
+    assert relief(right, truth, rows)["relief_slope"] == pytest.approx(0, abs=1e-6)
+    right[..., 270] += 0.2
+    assert relief(right, truth, rows)["relief_slope"] > 1e-4
+    ramp = torch.arange(8) * 0.9 * 1.5 / 4  # 0.9 mm per mm
+    truth.detail[..., 256:264], truth.detail[..., 264:] = ramp, ramp[-1]
+    assert relief(torch.zeros_like(truth.detail), truth, rows)["relief_slope"] > 1e-3
 
 
 def test_the_local_mean_is_that_of_a_square():

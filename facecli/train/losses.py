@@ -29,6 +29,10 @@ CREASE = 0.004
 SLOPE, HEIGHT = 0.1, 0.1
 """Errors of detail beyond these (mm per mm, and mm) count linearly."""
 
+STEEPEST = 1.0
+"""mm per mm; where the label changes faster it is the edge of a nose or a lip against what is behind, not relief: half
+of the label's variance, in a hundredth of its pixels, and at a place that no picture tells to a pixel."""
+
 
 @dataclass(frozen=True)
 class Targets:
@@ -161,19 +165,26 @@ def relief(detail: Tensor, target: Targets, rows: Tensor) -> dict[str, Tensor]:
     ours, true = detail.float(), target.detail.nan_to_num()
     region = F.interpolate(target.region[rows], scale_factor=2.0, mode="nearest")
     region = region * F.interpolate(target.known[rows], scale_factor=4.0, mode="nearest")
-    inside = (-F.max_pool2d(-region * target.detail.isfinite(), 7, 1, 3) > 0.9).float()
     per_mm = 4 / target.footprint[rows][:, None, None, None]
+    even = target.detail.isfinite() & ~steps(true, per_mm)
+    inside = (-F.max_pool2d(-region * even, 7, 1, 3) > 0.9).float()
     terms = []
     for axis in (2, 3):
         for step in (1, 3):
             difference = ours.diff(n=1, dim=axis) if step == 1 else _far(ours, axis, step)
             wanted = true.diff(n=1, dim=axis) if step == 1 else _far(true, axis, step)
-            w = inside.narrow(axis, step, 512 - step)
+            w = inside.narrow(axis, step, 512 - step) * inside.narrow(axis, 0, 512 - step)
             terms.append(mean(pseudo_huber((difference - wanted) * per_mm / step / SLOPE), w))
     error = (ours - true) * inside
     level = local_mean(error, 33) / local_mean(inside, 33).clamp(min=0.01)
     height = mean(pseudo_huber((error - level) / HEIGHT), inside)
     return {"relief_slope": torch.stack(terms).mean(), "relief_height": height}
+
+
+def steps(detail: Tensor, per_mm: Tensor) -> Tensor:
+    """Pixels from which detail (n 1 h w, mm) is steeper than `STEEPEST` to the next; per_mm: pixels per mm."""
+    right, down = F.pad(detail.diff(dim=3), (0, 1)), F.pad(detail.diff(dim=2), (0, 0, 0, 1))
+    return torch.maximum(right.abs(), down.abs()) * per_mm > STEEPEST
 
 
 def local_mean(values: Tensor, size: int) -> Tensor:
