@@ -81,8 +81,9 @@ class Synthesizer:
         if size == FULL:  # at half of it creases hardly show, and nothing asks for them
             own = self.creases.split(albedo)
             albedo, lifted = own.albedo, own.relief
-            if rng.random() < 0.5:
-                lifted = self.creases.split(self._albedo(rng)).relief
+            if rng.random() < 0.5:  # another's, the more creased of two: most of the pool is smooth
+                two = [self.creases.split(self._albedo(rng)).relief for _ in range(2)]
+                lifted = max(two, key=lambda relief: float(relief.std()))
         relief = random_relief(rng, self.plane, creases_of(beta, model.expression_names), lifted)
         albedo = moles_and_freckles(rng, albedo)
 
