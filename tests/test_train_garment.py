@@ -7,6 +7,7 @@ import pytest
 from heads import head_model, needs_assets
 
 from facecli.train.garment import COLUMNS, ROWS, SORTS, Wardrobe, bank, draw_garment
+from facecli.train.headmodel import GUMS, TEETH
 from facecli.train.props import Projection
 from facecli.train.raster import rasterize
 from facecli.train.sample import euler
@@ -21,9 +22,12 @@ def wardrobe():
     return Wardrobe(head_model())
 
 
-def scene(yaw=0.0, seed=0):
+def scene(yaw=0.0, seed=0, opened=0.0):
     """Vertices of somebody, a camera 80 cm away, and what it sees of the bare head."""
-    vertices = head_model().vertices(np.random.default_rng(seed).normal(0, 0.7, len(head_model().identity)))
+    beta = np.zeros(len(head_model().expression_names))
+    beta[head_model().expression_names.index("jawOpen")] = opened
+    alpha = np.random.default_rng(seed).normal(0, 0.7, len(head_model().identity))
+    vertices = head_model().vertices(alpha, beta)
     rotation = np.diag([1.0, -1, -1]) @ euler(np.deg2rad(yaw), 0.0)
     to_pixels = Projection(rotation, np.array([0, 0, 800.0]), 800.0, np.array([[1.0, 0, 128], [0, 1.0, 128]]))
     camera = vertices @ rotation.T + to_pixels.translation
@@ -31,9 +35,9 @@ def scene(yaw=0.0, seed=0):
     return vertices, to_pixels, index, zbuffer
 
 
-def put_on(sort, seed, yaw=0.0):
+def put_on(sort, seed, yaw=0.0, opened=0.0):
     """Cover of a garment, and what it was put on."""
-    vertices, to_pixels, index, zbuffer = scene(yaw, seed)
+    vertices, to_pixels, index, zbuffer = scene(yaw, seed, opened)
     rng = np.random.default_rng(seed)
     garment, tint = wardrobe().put_on(rng, sort, vertices, np.full(3, 0.1))
     depth = (garment.vertices @ to_pixels.rotation.T + to_pixels.translation)[:, 2]
@@ -70,6 +74,15 @@ def test_garments_hide_what_they_should(sort, hidden, shown, seed):
     if sort in ("beanie", "cap", "hood", "fringe"):
         top = vertices[[vertices[:, 1].argmax()]] + np.array([[0, -12, 12]])
         assert at(cover, to_pixels, top).all()
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(("opened", "yaw"), [(0.4, 0.0), (0.7, 20.0), (1.0, -30.0)])
+def test_nothing_of_an_open_mouth_shows_through_a_mask(opened, yaw, seed):
+    cover, *_, index, _, _ = put_on("mask", seed, yaw, opened)
+    inside = np.isin(head_model().part[index], (GUMS, TEETH)) & (index >= 0)
+    assert inside.sum() > 40
+    assert cover[inside].all()
 
 
 @pytest.mark.parametrize(("sort", "yaw"), [("mask", 35.0), ("fringe", -50.0), ("cap", 10.0)])

@@ -195,7 +195,9 @@ def test_a_training_without_the_correspondence_loss_learns_all_but_the_coordinat
 
 
 def test_a_training_without_portraits_sees_none(shards):
-    made = [replace(sample(), source=source) for source in ("portrait", "synthetic", "rerendered", "synthetic")]
+    made = [
+        replace(sample(), source=source) for source in ("portrait", "synthetic", "rerendered", "synthetic")
+    ]
     for path in shards.glob("*.npz"):
         path.write_bytes(pack(made))
 

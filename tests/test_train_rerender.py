@@ -9,6 +9,7 @@ from labels import Watched
 
 from facecli.train import rerender
 from facecli.train.fit import Fits
+from facecli.train.garment import Wardrobe
 from facecli.train.headmodel import BACK, GUMS, TEETH
 from facecli.train.lift import TEXTURE
 from facecli.train.pool import Pool
@@ -56,7 +57,7 @@ def portrait():
 
 @lru_cache(maxsize=1)
 def rerenderer():
-    return Rerenderer(head_model(), portrait(), 256)
+    return Rerenderer(head_model(), portrait(), Wardrobe(head_model()))
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ def watched(monkeypatch):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_labels_are_those_of_the_new_head(seed, watched):
-    made = rerenderer().sample(np.random.default_rng(seed), 0)
+    made = rerenderer().sample(np.random.default_rng(seed), 256, 0)
     assert made.known.any() and made.depth_weight == 1.0 and made.detail is None
     watched.check(made, seed)
 
@@ -75,7 +76,7 @@ class Sharp(Rerenderer):
     """Nothing in front, and nothing drawn on the skin."""
 
     def __init__(self):
-        super().__init__(head_model(), portrait(), 512)
+        super().__init__(head_model(), portrait(), rerenderer().wardrobe)
 
     def _in_front(self, rng, image, *_):
         return image
@@ -88,13 +89,13 @@ def sharp():
 
 def test_lids_and_lips_of_a_large_sample_have_detail(watched, monkeypatch):
     monkeypatch.setattr(rerender, "WRINKLED", 0.0)
-    made = Rerenderer(head_model(), portrait(), 512).sample(np.random.default_rng(1), 0)
+    made = rerenderer().sample(np.random.default_rng(1), 512, 0)
     assert made.image.shape == (512, 512, 3)
     watched.check_detail(made)
 
 
 def test_cheeks_and_forehead_are_known_and_brows_are_not():
-    made = sharp().sample(np.random.default_rng(1), 0)
+    made = sharp().sample(np.random.default_rng(1), 512, 0)
     coordinate = made.coarse.repeat(4, 0).repeat(4, 1)[..., :3] * UNIT
     marks = head_model().neutral[head_model().landmark_vertices]
 
@@ -124,7 +125,7 @@ def test_what_is_added_to_a_portrait_is_in_its_label_and_in_its_light(monkeypatc
     made = {}
     for kind, relief in (("smooth", lambda rng, plane, *_: plane[..., 0] * 0), ("furrowed", furrows)):
         monkeypatch.setattr(rerender, "random_relief", relief)
-        made[kind] = sharp().sample(np.random.default_rng(4), 0)
+        made[kind] = sharp().sample(np.random.default_rng(4), 512, 0)
     smooth, furrowed = made["smooth"], made["furrowed"]
     np.testing.assert_array_equal(smooth.coarse, furrowed.coarse)
     np.testing.assert_array_equal(smooth.region, furrowed.region)
@@ -138,7 +139,7 @@ def test_what_is_added_to_a_portrait_is_in_its_label_and_in_its_light(monkeypatc
 
 
 def test_an_unchanged_portrait_is_the_photo_itself_and_its_depth_hardly_counts():
-    made = rerenderer().sample(np.random.default_rng(3), 0, changed=False)
+    made = rerenderer().sample(np.random.default_rng(3), 256, 0, changed=False)
     assert made.depth_weight == FIT_DEPTH_WEIGHT
     known = np.repeat(np.repeat(made.known, 2, 0), 2, 1) > 0
     across = np.ptp(made.image[known].reshape(-1, 3).astype(int), axis=0)
@@ -163,7 +164,9 @@ def test_a_mouth_that_the_photo_kept_shut_is_filled_with_teeth_and_gums(watched,
     seen = 0
     for seed in range(6):
         watched.drawings.clear()
-        made = Mouth(head_model(), portrait(), 256).sample(np.random.default_rng(seed), 0)
+        made = Mouth(head_model(), portrait(), rerenderer().wardrobe).sample(
+            np.random.default_rng(seed), 256, 0
+        )
         index = watched.index
         material = np.where(index >= 0, part[index], -1)
         gums, teeth = made.image[material == GUMS], made.image[material == TEETH]
@@ -179,7 +182,7 @@ def test_a_mouth_that_the_photo_kept_shut_is_filled_with_teeth_and_gums(watched,
 
 
 def test_a_sample_is_made_by_its_generator_alone():
-    first, second, other = (rerenderer().sample(np.random.default_rng(seed), 0) for seed in (5, 5, 6))
+    first, second, other = (rerenderer().sample(np.random.default_rng(seed), 256, 0) for seed in (5, 5, 6))
     for field in ("image", "region", "coarse", "known", "opening"):
         np.testing.assert_array_equal(getattr(first, field), getattr(second, field))
     assert not np.array_equal(first.image, other.image)
@@ -192,7 +195,7 @@ def test_what_stands_in_front_is_not_face(monkeypatch):
         with monkeypatch.context() as patched:
             patched.setattr(rerender, "glasses", lambda *_: None)
             patched.setattr(rerender, "occluder", lambda *_: None)
-            bare = rerenderer().sample(bare_rng, 0)
+            bare = rerenderer().sample(bare_rng, 256, 0)
         covered = []
 
         def cover(_rng, image, region, *_, covered=covered):
@@ -202,7 +205,7 @@ def test_what_stands_in_front_is_not_face(monkeypatch):
         with monkeypatch.context() as patched:
             patched.setattr(rerender, "glasses", cover)
             patched.setattr(rerender, "occluder", cover)
-            made = rerenderer().sample(rng, 0)
+            made = rerenderer().sample(rng, 256, 0)
         assert (made.region <= bare.region).all()
         assert (made.region[101:149, 101:149] == 0).all() or not covered
 

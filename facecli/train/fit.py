@@ -95,7 +95,9 @@ def calibrate(model: HeadModel, canonical_obj: Path, landmark_file: Path) -> Flo
     neutral London faces.
     """
     names, sizes, sightings = _read(landmark_file)
-    even = np.where(np.isin(np.arange(468), FACE_OVAL), OUTLINE_WEIGHT, 1)  # none is known better than another here
+    even = np.where(
+        np.isin(np.arange(468), FACE_OVAL), OUTLINE_WEIGHT, 1
+    )  # none is known better than another here
     attached = register(model, canonical_points(canonical_obj))
     neutral = [i for i, name in enumerate(names) if name.startswith("london/neutral")]
     chosen, points = [names[i] for i in neutral], sightings[0].points[neutral]

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
 
-from facecli.train.hair import Hair, draw_hair, hair_colour
+from facecli.train.hair import Hair, draw_hair, hair_colour, lay
 from facecli.train.headmodel import BACK, FACE, HeadModel
 from facecli.train.props import Projection
 from facecli.train.raster import vertex_normals
@@ -46,9 +46,7 @@ class Wardrobe:
 
     def __init__(self, model: HeadModel) -> None:
         skin = model.faces[(model.part == FACE) | (model.part == BACK)]
-        lips = model.landmark_vertices[60:68]
-        shut = lips[[[0, 1, 7], [1, 2, 6], [1, 6, 7], [2, 3, 5], [2, 5, 6], [3, 4, 5]]]  # cloth spans a mouth
-        self.faces = np.concatenate([skin, shut]).astype(np.int32)
+        self.faces = np.concatenate([skin, _over_the_mouth(model, skin)]).astype(np.int32)
         self.count = int(self.faces.max()) + 1
         x, y, z = model.neutral[: self.count].T
         azimuth = np.arctan2(x, z - AXIS)
@@ -122,6 +120,44 @@ class Wardrobe:
         )  # fmt: skip
 
 
+def _over_the_mouth(model: HeadModel, skin: Int[np.ndarray, "f 3"]) -> Int[np.ndarray, "g 3"]:
+    """Triangles between the inner rims of the lips: cloth spans a mouth, however wide it is open.
+
+    The rims run along the mesh from landmark to landmark; on straight lines between those, gaps would stay.
+    """
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import dijkstra
+
+    ends = np.concatenate([skin[:, [0, 1]], skin[:, [1, 2]], skin[:, [2, 0]]]).T
+    count = int(skin.max()) + 1
+    length = np.linalg.norm(model.neutral[ends[0]] - model.neutral[ends[1]], axis=1)
+    edges = coo_matrix((length, ends), (count, count)).tocsr()
+
+    def rim(marks: list[int]) -> list[int]:
+        path = [int(model.landmark_vertices[marks[0]])]
+        for mark in marks[1:]:
+            start, at = path[-1], int(model.landmark_vertices[mark])
+            _, before = dijkstra(edges, directed=False, indices=start, return_predecessors=True)
+            steps = [at]
+            while before[steps[-1]] != start:
+                steps.append(int(before[steps[-1]]))
+            path += steps[::-1]
+        return path
+
+    upper, lower = rim([60, 61, 62, 63, 64]), rim([60, 67, 66, 65, 64])
+    x = model.neutral[:, 0]
+    i = j = 0
+    triangles = []
+    while i + 1 < len(upper) or j + 1 < len(lower):  # on along the rim that lags behind
+        if j + 1 == len(lower) or (i + 1 < len(upper) and x[upper[i + 1]] < x[lower[j + 1]]):
+            triangles.append((upper[i], lower[j], upper[i + 1]))
+            i += 1
+        else:
+            triangles.append((upper[i], lower[j], lower[j + 1]))
+            j += 1
+    return np.array([t for t in triangles if len(set(t)) == 3], np.int32)
+
+
 def draw_garment(
     garment: Hair,
     tint: Float[np.ndarray, "3"],
@@ -138,14 +174,9 @@ def draw_garment(
     size = len(image)
     slit = np.ones((1 + 2 * (size // 256),) * 2, np.uint8)  # between the lips, a pixel wide
     cover = np.asarray(cv2.morphologyEx(drawn.astype(np.uint8), cv2.MORPH_CLOSE, slit) > 0)
-    soft, weight = (
-        np.asarray(cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 0.7 * size / 256))[..., None]
-        for mask in (cover, drawn)
-    )
-    filled = cv2.GaussianBlur(colour, (0, 0), 0.7 * size / 256) / np.maximum(weight, 1e-3)
     near = np.asarray(cv2.GaussianBlur(cover.astype(np.float32), (0, 0), size / 36))
     image *= 1 - contact * near[..., None]
-    image += (np.where(drawn[..., None], colour, filled) - image) * np.clip(soft * 1.3 - 0.15, 0, 1)
+    lay(image, colour, drawn, 0.7 * size / 256, cover)
     return cover
 
 

@@ -7,7 +7,7 @@ from typing import no_type_check
 import cv2
 import numba
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
 SCALE, BACKWARD = 107.0, -82.0
 """Decimetres of MakeHuman's head to mm of ours; the shift along z that lays its occiput on ours."""
@@ -112,6 +112,34 @@ def draw_hair(
         shade.astype(np.float32), 110,
     )  # fmt: skip
     return colour, cover
+
+
+def lay(
+    image: Float[np.ndarray, "s s 3"],
+    colour: Float[np.ndarray, "s s 3"],
+    drawn: Bool[np.ndarray, "s s"],
+    sigma: float,
+    cover: Bool[np.ndarray, "s s"] | None = None,
+) -> None:
+    """Lay what was drawn over the image, in place, with edges soft over `sigma` pixels.
+
+    `cover`, if not the same as `drawn`, closes gaps in it with the colours beside, and is sharper.
+    """
+    whole = drawn if cover is None else cover
+    rows, columns = np.flatnonzero(whole.any(1)), np.flatnonzero(whole.any(0))
+    if len(rows) == 0:
+        return
+    margin = int(5 * sigma) + 2  # farther than the blur reaches
+    box = tuple(slice(max(a[0] - margin, 0), a[-1] + margin + 1) for a in (rows, columns))
+    colour, drawn, image = colour[box], drawn[box], image[box]
+    weight = cv2.GaussianBlur(drawn.astype(np.float32), (0, 0), sigma)[..., None]
+    filled = cv2.GaussianBlur(colour, (0, 0), sigma) / np.maximum(weight, 1e-3)
+    if cover is None:
+        share = weight
+    else:
+        soft = cv2.GaussianBlur(cover[box].astype(np.float32), (0, 0), sigma)[..., None]
+        share = np.clip(soft * 1.3 - 0.15, 0, 1)
+    image += (np.where(drawn[..., None], colour, filled) - image) * share
 
 
 def hair_colour(rng: np.random.Generator) -> Float[np.ndarray, "3"]:

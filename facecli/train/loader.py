@@ -42,7 +42,9 @@ class Stream(IterableDataset[Sample]):
 
     def _wanted(self, sample: Sample) -> bool:
         rendered = sample.source.startswith("synthetic")
-        return (sample.detail is not None or not self.detailed) and (rendered or "portraits" not in self.without)
+        return (sample.detail is not None or not self.detailed) and (
+            rendered or "portraits" not in self.without
+        )
 
     def _paths(self, rng: np.random.Generator) -> Iterator[Path]:
         while True:

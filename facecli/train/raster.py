@@ -125,3 +125,19 @@ def _accumulate_normals(vertices, faces, out):
             out[i, 0] /= length
             out[i, 1] /= length
             out[i, 2] /= length
+
+
+def unit(vectors: Float[np.ndarray, "... 3"]) -> Float[np.ndarray, "... 3"]:
+    """Vectors scaled to length 1; 0 stays 0."""
+    out = np.empty(vectors.shape, np.float32)
+    _unit(np.ascontiguousarray(vectors, np.float32).reshape(-1, 3), out.reshape(-1, 3))
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+@no_type_check
+def _unit(vectors, out):
+    for i in range(len(vectors)):
+        x, y, z = vectors[i, 0], vectors[i, 1], vectors[i, 2]
+        scale = np.float32(1) / max(np.sqrt(x * x + y * y + z * z), np.float32(1e-6))
+        out[i, 0], out[i, 1], out[i, 2] = x * scale, y * scale, z * scale

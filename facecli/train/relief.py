@@ -186,11 +186,13 @@ def moles_and_freckles(
             points = rng.uniform(0.2, 0.8, 2) * TEXTURE + np.cumsum(rng.normal(0, 11, (6, 2)), 0)
             pixels, width = [(points * 8).astype(np.int32)], int(rng.integers(1, 4))
             cv2.polylines(canvas, pixels, False, float(rng.uniform(0.3, 1)), width, cv2.LINE_AA, 3)
-    spots = cv2.GaussianBlur(canvas, (0, 0), 0.8)[..., None]
-    out = albedo * (1 - spots * rng.uniform(0.3, 0.9) * np.array([0.6, 1.0, 1.0], np.float32))
+    spots = cv2.GaussianBlur(canvas, (0, 0), 0.8)
+    tint, where = rng.uniform(0.3, 0.9) * np.array([0.6, 1.0, 1.0], np.float32), np.nonzero(spots)
+    out = albedo.astype(np.float32)
+    out[where] *= 1 - spots[where][:, None] * tint
     if rng.random() < 0.4:  # make-up, redness, shadow of a beard: large soft patches
         patch = cv2.resize(rng.random((6, 6), np.float32), (TEXTURE, TEXTURE), interpolation=cv2.INTER_CUBIC)[
             ..., None
         ]
-        out = out * (1 - patch * rng.uniform(0, 0.3) * rng.random(3).astype(np.float32))
+        out *= 1 - patch * (rng.uniform(0, 0.3) * rng.random(3).astype(np.float32))
     return np.clip(out, 0, 255).astype(np.uint8)

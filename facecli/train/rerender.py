@@ -57,10 +57,9 @@ class Shown:
 class Rerenderer:
     """Makes samples from the pool of portraits; holds what is the same for all of them."""
 
-    def __init__(self, model: HeadModel, pool: Pool, size: int) -> None:
-        self.model, self.pool, self.size = model, pool, size
+    def __init__(self, model: HeadModel, pool: Pool, wardrobe: Wardrobe) -> None:
+        self.model, self.pool, self.wardrobe = model, pool, wardrobe
         self.region = region_vertices(model).astype(np.float32)[:, None]
-        self.wardrobe = Wardrobe(model)
         self.drawn = model.faces[model.part != BACK]
         self.part = model.part[model.part != BACK]
         self.corner_uv = model.corner_uv[model.part != BACK]
@@ -69,9 +68,9 @@ class Rerenderer:
         self.plane = texture_of(model, model.neutral[:, :2].astype(np.float32))[0].astype(np.float32)
         self.skin = np.arange(0, FACE_VERTICES, 6)
 
-    def sample(self, rng: np.random.Generator, index: int, changed: bool = True) -> Sample:
+    def sample(self, rng: np.random.Generator, size: int, index: int, changed: bool = True) -> Sample:
         """Portrait `index`, changed at random (source A) or as it is (source C); detail at full size only."""
-        model, pool, size = self.model, self.pool, self.size
+        model, pool = self.model, self.pool
         fits = pool.fits
         alpha, beta = fits.alpha[index].copy(), fits.beta[index].copy()
         rotation, translation = (
@@ -140,7 +139,7 @@ class Rerenderer:
             after = np.clip(spherical_harmonics(turned) @ new_light * grooves, 0.1, 3)
             face = np.clip(face * np.clip(after / before, 0.3, 2.5), 0, 255).astype(np.uint8)
             face = self._fill_mouth(face, part, maps[..., 2], source, old_pixels)
-        field = self._background_field(old_pixels, pixels, frame, to_crop)
+        field = self._background_field(old_pixels, pixels, frame, to_crop, size)
         background = cv2.remap(crop, field, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)  # type: ignore[call-overload]
         gain = new_light[0] / np.maximum(light[0], 0.1)
         background = np.clip(background * np.clip(gain, 0.4, 2), 0, 255).astype(np.uint8)
@@ -275,6 +274,7 @@ class Rerenderer:
         pixels: Float[np.ndarray, "v 2"],
         frame: Float[np.ndarray, "2 3"],
         to_crop: Float[np.ndarray, "2 3"],
+        size: int,
     ) -> Float[np.ndarray, "s s 2"]:
         """For each output pixel, where in the stored crop the background comes from.
 
@@ -285,7 +285,7 @@ class Rerenderer:
         back = np.vstack([to_crop, [0, 0, 1]]) @ np.linalg.inv(full)
         still = pixels[self.skin] @ back[:2, :2].T + back[:2, 2]
         moved = old_pixels[self.skin] - still
-        cell = np.clip((pixels[self.skin] + 0.5) * GRID / self.size, 0, GRID - 1).astype(int)
+        cell = np.clip((pixels[self.skin] + 0.5) * GRID / size, 0, GRID - 1).astype(int)
         weight = np.full((GRID, GRID), 1e-4, np.float32)
         total = np.zeros((GRID, GRID, 2), np.float32)
         np.add.at(weight, (cell[:, 1], cell[:, 0]), 1.0)
@@ -298,8 +298,8 @@ class Rerenderer:
                 np.clip(w * sigma, 0, 1)[..., None] if sigma < 16 else w[..., None] / (w[..., None] + 0.02)
             )
             field = field * (1 - trust) + t / w[..., None] * trust
-        field = np.asarray(cv2.resize(field, (self.size, self.size), interpolation=cv2.INTER_CUBIC))
-        xs, ys = np.meshgrid(np.arange(self.size, dtype=np.float32), np.arange(self.size, dtype=np.float32))
+        field = np.asarray(cv2.resize(field, (size, size), interpolation=cv2.INTER_CUBIC))
+        xs, ys = np.meshgrid(np.arange(size, dtype=np.float32), np.arange(size, dtype=np.float32))
         base = np.dstack(
             [xs * back[0, 0] + ys * back[0, 1] + back[0, 2], xs * back[1, 0] + ys * back[1, 1] + back[1, 2]]
         )

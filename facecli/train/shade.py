@@ -1,10 +1,12 @@
 """Skin under light: ambient occlusion, a lamp with shadow and soft terminator, gloss, relief."""
 
-import cv2
+from typing import no_type_check
+
+import numba
 import numpy as np
 from jaxtyping import Float, Int
 
-from facecli.train.light import HEIGHT, WIDTH, Light, basis
+from facecli.train.light import Light
 from facecli.train.raster import rasterize
 
 SHADOW_SIZE = 256
@@ -25,17 +27,30 @@ def visible_from(
     right /= np.linalg.norm(right)
     down = -np.cross(direction, right)
     axes = np.stack([right, down], 1)
-    flat, query = vertices @ axes, points @ axes
+    flat = vertices @ axes
     low = flat.min(0)
     scale = (SHADOW_SIZE - 4) / (flat.max(0) - low).max()
-    flat, query = (flat - low) * scale + 2, (query - low) * scale + 2
     far = 1e5  # so distant that 1/depth is linear
-    _, _, inverse = rasterize(flat, far - vertices @ direction, faces, SHADOW_SIZE, SHADOW_SIZE)
-    column = np.clip(np.rint(query[:, 0]).astype(int), 0, SHADOW_SIZE - 1)
-    row = np.clip(np.rint(query[:, 1]).astype(int), 0, SHADOW_SIZE - 1)
-    hit = inverse[row, column]
-    nearest = np.where(hit > 0, 1 / np.maximum(hit, 1e-12), np.inf)
-    return (far - points @ direction < nearest + bias).astype(np.float32)
+    _, _, inverse = rasterize(
+        (flat - low) * scale + 2, far - vertices @ direction, faces, SHADOW_SIZE, SHADOW_SIZE
+    )
+    seen = np.empty(len(points), np.float32)
+    _look_up(inverse, np.ascontiguousarray(points, np.float64), axes, direction, low, scale, far, bias, seen)
+    return seen
+
+
+@numba.njit(cache=True, nogil=True)
+@no_type_check  # numba compiles the function itself, not a wrapper of it
+def _look_up(inverse, points, axes, direction, low, scale, far, bias, seen):
+    last = len(inverse) - 1
+    for p in range(len(points)):
+        x, y, z = points[p, 0], points[p, 1], points[p, 2]
+        across = (x * axes[0, 0] + y * axes[1, 0] + z * axes[2, 0] - low[0]) * scale + 2
+        down = (x * axes[0, 1] + y * axes[1, 1] + z * axes[2, 1] - low[1]) * scale + 2
+        column, row = min(max(int(np.rint(across)), 0), last), min(max(int(np.rint(down)), 0), last)
+        hit = inverse[row, column]
+        depth = far - (x * direction[0] + y * direction[1] + z * direction[2])
+        seen[p] = 1 if hit <= 0 or depth < 1 / max(hit, 1e-12) + bias else 0
 
 
 def ambient_occlusion(
@@ -62,16 +77,42 @@ def bump(
     relief: Float[np.ndarray, "h w"],
 ) -> Float[np.ndarray, "h w 3"]:
     """Normals of the surface displaced by `relief` along them (Blinn 1978), camera frame."""
-    across = cv2.Sobel(positions, cv2.CV_32F, 1, 0, ksize=1) / 2
-    along = cv2.Sobel(positions, cv2.CV_32F, 0, 1, ksize=1) / 2
-    h_x = cv2.Sobel(relief, cv2.CV_32F, 1, 0, ksize=1)[..., None] / 2
-    h_y = cv2.Sobel(relief, cv2.CV_32F, 0, 1, ksize=1)[..., None] / 2
-    area = np.linalg.norm(np.cross(across, along), axis=-1, keepdims=True)
-    change = (h_x * np.cross(normals, along) + h_y * np.cross(across, normals)) / np.maximum(area, 0.05)
-    length = np.linalg.norm(change, axis=-1, keepdims=True)
-    change *= np.minimum(1, 1.5 / np.maximum(length, 1e-6))
-    out = normals - change
-    return (out / np.maximum(np.linalg.norm(out, axis=-1, keepdims=True), 1e-6)).astype(np.float32)
+    out = np.zeros(normals.shape, np.float32)
+    _bump(*(np.ascontiguousarray(field, np.float32) for field in (normals, positions, relief)), out)
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+@no_type_check
+def _bump(normals, positions, relief, out):
+    height, width = relief.shape
+    half = np.float32(0.5)
+    for i in range(height):
+        for j in range(width):
+            nx, ny, nz = normals[i, j, 0], normals[i, j, 1], normals[i, j, 2]
+            if nx == 0 and ny == 0 and nz == 0:
+                continue
+            ax = ay = az = hx = bx = by = bz = hy = np.float32(0)  # slopes: none at the picture's edge
+            if 0 < j < width - 1:
+                ax = (positions[i, j + 1, 0] - positions[i, j - 1, 0]) * half
+                ay = (positions[i, j + 1, 1] - positions[i, j - 1, 1]) * half
+                az = (positions[i, j + 1, 2] - positions[i, j - 1, 2]) * half
+                hx = (relief[i, j + 1] - relief[i, j - 1]) * half
+            if 0 < i < height - 1:
+                bx = (positions[i + 1, j, 0] - positions[i - 1, j, 0]) * half
+                by = (positions[i + 1, j, 1] - positions[i - 1, j, 1]) * half
+                bz = (positions[i + 1, j, 2] - positions[i - 1, j, 2]) * half
+                hy = (relief[i + 1, j] - relief[i - 1, j]) * half
+            sx, sy, sz = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
+            area = max(np.sqrt(sx * sx + sy * sy + sz * sz), np.float32(0.05))
+            cx = (hx * (ny * bz - nz * by) + hy * (ay * nz - az * ny)) / area
+            cy = (hx * (nz * bx - nx * bz) + hy * (az * nx - ax * nz)) / area
+            cz = (hx * (nx * by - ny * bx) + hy * (ax * ny - ay * nx)) / area
+            steep = np.sqrt(cx * cx + cy * cy + cz * cz)
+            keep = min(np.float32(1), np.float32(1.5) / max(steep, np.float32(1e-6)))
+            x, y, z = nx - cx * keep, ny - cy * keep, nz - cz * keep
+            length = max(np.sqrt(x * x + y * y + z * z), np.float32(1e-6))
+            out[i, j, 0], out[i, j, 1], out[i, j, 2] = x / length, y / length, z / length
 
 
 def shade(
@@ -84,18 +125,44 @@ def shade(
     light: Light,
 ) -> Float[np.ndarray, "p 3"]:
     """Linear radiance of points of skin; world frame: y up, z to the camera; `view` points to the camera."""
-    ambient = np.maximum(basis(normals) @ light.irradiance, 0.02) * occlusion[:, None]
-    cosine = (normals @ light.lamp)[:, None]
-    direct = np.maximum((cosine + WRAP) / (1 + WRAP), 0) * lamp_seen[:, None] * light.lamp_colour
-    half = light.lamp + view
-    half /= np.maximum(np.linalg.norm(half, axis=1, keepdims=True), 1e-6)
-    mirrored = np.maximum((normals * half).sum(1), 0)
-    lobes = 0.7 * mirrored**14 * (22 / 25.1) + 0.3 * mirrored**60 * (68 / 25.1)
-    facing = np.clip((normals * view).sum(1), 0, 1)
-    fresnel = 0.028 + 0.97 * (1 - facing) ** 5 * 0.35
-    glossy = (lobes * fresnel * 3.14 * lamp_seen * (cosine[:, 0] > -0.1) * gloss)[:, None] * light.lamp_colour
-    reflected = 2 * facing[:, None] * normals - view
-    row = np.clip(np.arccos(np.clip(reflected[:, 1], -1, 1)) / np.pi * HEIGHT, 0, HEIGHT - 1).astype(int)
-    column = ((np.arctan2(reflected[:, 0], reflected[:, 2]) / (2 * np.pi) + 0.5) * WIDTH).astype(int) % WIDTH
-    sheen = light.mirror[row, column] * (fresnel * occlusion * gloss)[:, None]
-    return np.asarray(albedo * (ambient + direct) + glossy + sheen, np.float32)
+    out = np.empty(albedo.shape, np.float32)
+    fields = (albedo, normals, view, occlusion, lamp_seen, gloss)
+    lamp = (light.irradiance, light.mirror, light.lamp, light.lamp_colour, WRAP)
+    _shade(*(np.ascontiguousarray(field, np.float32) for field in fields + lamp), out)
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+@no_type_check
+def _shade(
+    albedo, normals, view, occlusion, lamp_seen, gloss, harmonics, mirror, lamp, lamp_colour, wrap, out
+):
+    rows, columns = mirror.shape[0], mirror.shape[1]
+    for p in range(len(albedo)):
+        x, y, z = normals[p, 0], normals[p, 1], normals[p, 2]
+        u, v, w = view[p, 0], view[p, 1], view[p, 2]
+        cosine = x * lamp[0] + y * lamp[1] + z * lamp[2]
+        facing = min(max(x * u + y * v + z * w, 0.0), 1.0)
+        hx, hy, hz = lamp[0] + u, lamp[1] + v, lamp[2] + w
+        mirrored = max((x * hx + y * hy + z * hz) / max(np.sqrt(hx * hx + hy * hy + hz * hz), 1e-6), 0.0)
+        lobes = 0.7 * mirrored**14 * (22 / 25.1) + 0.3 * mirrored**60 * (68 / 25.1)
+        fresnel = 0.028 + 0.97 * (1 - facing) ** 5 * 0.35
+        glossy = lobes * fresnel * 3.14 * lamp_seen[p] * gloss[p] if cosine > -0.1 else 0.0
+        upward = min(max(2 * facing * y - v, -1.0), 1.0)
+        row = min(max(int(np.arccos(upward) / np.pi * rows), 0), rows - 1)
+        around = np.arctan2(2 * facing * x - u, 2 * facing * z - w) / (2 * np.pi) + 0.5
+        column = int(around * columns) % columns
+        sheen = fresnel * occlusion[p] * gloss[p]
+        for k in range(3):
+            sky = (
+                0.282095 * harmonics[0, k]
+                + 0.488603 * (y * harmonics[1, k] + z * harmonics[2, k] + x * harmonics[3, k])
+                + 1.092548 * (x * y * harmonics[4, k] + y * z * harmonics[5, k] + x * z * harmonics[7, k])
+                + 0.315392 * (3 * z * z - 1) * harmonics[6, k]
+                + 0.546274 * (x * x - y * y) * harmonics[8, k]
+            )
+            direct = max((cosine + wrap[k]) / (1 + wrap[k]), 0.0) * lamp_seen[p] * lamp_colour[k]
+            ambient = max(sky, 0.02) * occlusion[p]
+            out[p, k] = (
+                albedo[p, k] * (ambient + direct) + glossy * lamp_colour[k] + mirror[row, column, k] * sheen
+            )

@@ -68,7 +68,7 @@ def _work(job: Job) -> None:
     model, pool = HeadModel.load(job.assets / "head_model"), Pool.load(job.pool)
     lights, styles = load_lights(job.assets / "hdri"), load_hair(job.assets / "hair" / "hair")
     synthesizer = Synthesizer(model, pool, lights, styles)
-    rerenderers = {size: Rerenderer(model, pool, size) for size in (FULL // 2, FULL)}
+    rerenderer = Rerenderer(model, pool, synthesizer.wardrobe)
     weights = portrait_weights(pool.fits.names)
     started = time.monotonic()
     for number in range(job.first, job.last, job.step):
@@ -85,7 +85,7 @@ def _work(job: Job) -> None:
                 sample = synthesizer.sample(rng, size)
             else:
                 index = int(rng.choice(len(weights), p=weights))
-                sample = rerenderers[size].sample(rng, index, changed=source != "portrait")
+                sample = rerenderer.sample(rng, size, index, changed=source != "portrait")
             samples.append(replace(sample, source=str(source)))
         temporary = path.with_suffix(f".{os.getpid()}.tmp")
         temporary.write_bytes(pack(samples))

@@ -12,7 +12,7 @@ from facecli.images import Image
 from facecli.train.lift import TEXTURE
 from facecli.train.light import Light, random_light
 from facecli.train.props import Projection, background, glasses
-from facecli.train.raster import interpolate, rasterize, vertex_normals
+from facecli.train.raster import interpolate, rasterize, unit, vertex_normals
 from facecli.train.relief import moles_and_freckles, random_relief
 from facecli.train.scan import OUTER_EYES
 from facecli.train.shade import bump
@@ -118,7 +118,7 @@ class Studio(Synthesizer):
         coordinate, position = maps[..., :3], maps[..., 3:6]
         texel = interpolate(self.texel, model.corner_uv, index, bary)
         height = self._relief_map(relief, texel, coordinate, part)
-        smooth = maps[..., 6:9] / np.maximum(np.linalg.norm(maps[..., 6:9], axis=-1, keepdims=True), 1e-6)
+        smooth = unit(maps[..., 6:9])
         normal = bump(smooth, position, height)
         colour, gloss, painted_hair = self._colours(rng, albedo, texel, coordinate, part)
         region = drawn & (maps[..., 9] > 0.5) & ~painted_hair

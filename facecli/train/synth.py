@@ -6,7 +6,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from facecli.train.crease import Creases, cavity
 from facecli.train.garment import Wardrobe
-from facecli.train.hair import Hair, draw_hair, hair_colour
+from facecli.train.hair import Hair, draw_hair, hair_colour, lay
 from facecli.train.headmodel import (
     BACK,
     FACE,
@@ -20,7 +20,7 @@ from facecli.train.lift import TEXTURE, face_box_points, region_vertices, textur
 from facecli.train.light import Light, random_light
 from facecli.train.pool import Pool
 from facecli.train.props import Projection, background, glasses, occluder, speech
-from facecli.train.raster import interpolate, rasterize, vertex_normals
+from facecli.train.raster import interpolate, rasterize, unit, vertex_normals
 from facecli.train.relief import creases_of, moles_and_freckles, random_relief
 from facecli.train.sample import (
     COARSE,
@@ -43,6 +43,8 @@ IRIS_ANGLE, PUPIL_ANGLE = 0.41, 0.17
 """Angles from the optical axis, seen from the eyeball's centre, radians."""
 WORLD = np.array([1.0, -1.0, -1.0], np.float32)
 """Camera frame to the lights' frame: y up, z towards the camera."""
+LINEAR = ((np.arange(256, dtype=np.float32) / 255) ** 2.2).astype(np.float32)
+"""Light of each grey value of sRGB."""
 DRESSED = 0.45
 """Share of heads with a fringe, a hat, a hood, a mask or a scarf."""
 STUCK_OUT = 0.05
@@ -116,7 +118,7 @@ class Synthesizer:
             rng, face_index, bary, coordinate, lip, to_pixels.pixels_per_mm, colour, gloss, occlusion, height
         )
         region &= ~hair_paint & ~tongue  # before lip and chin it is no more of the face than a hand
-        smooth = maps[..., 6:9] / np.maximum(np.linalg.norm(maps[..., 6:9], axis=-1, keepdims=True), 1e-6)
+        smooth = unit(maps[..., 6:9])
         normal = bump(smooth, position, height)
 
         light = random_light(rng, self.lights)
@@ -127,11 +129,11 @@ class Synthesizer:
         radiance = self._radiance(position, drawn, normal, colour, occlusion, shadow, shine, light)
         level = np.median(radiance[region].mean(-1)) if region.any() else 0.3
         exposure = np.float32(rng.uniform(0.12, 0.5) / max(float(level), 1e-3))
-        image = np.clip(radiance * exposure, 0, 1) ** np.float32(1 / 2.2) * 255
-
-        behind = background(rng, self.pool.crops, size)
-        cover = cv2.GaussianBlur(drawn.astype(np.float32), (0, 0), 0.7)[..., None] * drawn[..., None]
-        image = image * cover + behind * (1 - cover)
+        inside = np.nonzero(drawn)
+        head = np.clip(radiance[inside] * exposure, 0, 1) ** np.float32(1 / 2.2) * 255
+        image = background(rng, self.pool.crops, size)
+        cover = cv2.GaussianBlur(drawn.astype(np.float32), (0, 0), 0.7)[inside][:, None]
+        image[inside] = head * cover + image[inside] * (1 - cover)
         bare = np.where(tongue, 0, zbuffer)  # cloth presses hair down, and keeps tongues in
         if rng.random() < 0.55:
             hair = self._hair(rng, rotation, translation, to_pixels, zbuffer, image, light)
@@ -151,8 +153,7 @@ class Synthesizer:
         detail = None
         if size == FULL:
             skin = region & (part != GUMS) & (part != TEETH)
-            to_camera = -position / np.maximum(np.linalg.norm(position, axis=-1, keepdims=True), 1e-6)
-            facing = (smooth * to_camera).sum(-1)
+            facing = -(smooth * unit(position)).sum(-1)
             detail = pack_detail(depth, facing, height, coarse, known, skin)
         footprint = size / COARSE / to_pixels.pixels_per_mm
         return Sample(
@@ -173,11 +174,16 @@ class Synthesizer:
 
     def _albedo(self, rng: np.random.Generator) -> UInt8[np.ndarray, "t t 3"]:
         """One person's skin, or two people's mixed, with another exposure and tone."""
-        albedo = self.pool.albedos[rng.choice(self.donors)].astype(np.float32)
+        one = other = self.pool.albedos[rng.choice(self.donors)]
         if rng.random() < 0.3:
-            albedo = albedo * 0.5 + self.pool.albedos[rng.choice(self.donors)] * np.float32(0.5)
+            other = self.pool.albedos[rng.choice(self.donors)]
         gain = np.float32(np.exp(rng.normal(0, 0.25))) * (1 + rng.normal(0, 0.04, 3)).astype(np.float32)
-        return np.clip(albedo * gain, 0, 250).astype(np.uint8)
+        mean = np.arange(256 if one is other else 511, dtype=np.float32) * (1.0 if one is other else 0.5)
+        table = np.clip(mean[:, None] * gain, 0, 250).astype(np.uint8)
+        if one is other:
+            return np.asarray(cv2.LUT(np.asarray(one), table[None]))
+        both = one + other.astype(np.uint16)
+        return np.stack([table[:, k].take(both[..., k]) for k in range(3)], -1)
 
     def _relief_map(
         self,
@@ -188,11 +194,14 @@ class Synthesizer:
     ) -> Float[np.ndarray, "s s"]:
         """Relief at each pixel; none on eyes, teeth, or where skin ends, little on the lips."""
         height = cv2.remap(relief, texel, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
-        x, y, z = coordinate[..., 0], coordinate[..., 1], coordinate[..., 2]
+        skin = np.nonzero(part == FACE)
+        x, y, z = coordinate[skin].T
         lips = np.exp(-((x / 26) ** 2) - ((y + 71) / 10) ** 2)
         eyes = np.exp(-(((np.abs(x) - 31) / 17) ** 2) - ((y + 1) / 8) ** 2)
         front = np.clip((z + 5) / 25, 0, 1) * np.clip((y + 125) / 15, 0, 1)
-        return (height * (part == FACE) * (1 - 0.7 * lips) * (1 - 0.8 * eyes) * front).astype(np.float32)
+        out = np.zeros(part.shape, np.float32)
+        out[skin] = height[skin] * (1 - 0.7 * lips) * (1 - 0.8 * eyes) * front
+        return out
 
     def _shadow(
         self,
@@ -230,8 +239,7 @@ class Synthesizer:
     ) -> Float[np.ndarray, "s s 3"]:
         """Linear light from each drawn pixel; position and normal in the camera frame."""
         inside = np.nonzero(drawn)
-        view = -position[inside] * WORLD
-        view /= np.linalg.norm(view, axis=1, keepdims=True)
+        view = unit(-position[inside] * WORLD)
         radiance = np.zeros((*drawn.shape, 3), np.float32)
         radiance[inside] = shade(
             colour[inside],
@@ -248,11 +256,12 @@ class Synthesizer:
         self, occlusion: Float[np.ndarray, "s s"], coordinate: Float[np.ndarray, "s s 3"], part: np.ndarray
     ) -> Float[np.ndarray, "s s"]:
         """Ambient occlusion, with the mouth darkening inwards and the eyes shaded by their lids."""
-        out = 0.25 + 0.75 * occlusion
+        out = (0.25 + 0.75 * occlusion).astype(np.float32)
         mouth = (part == GUMS) | (part == TEETH)
-        out = np.where(mouth, np.clip((coordinate[..., 2] - 25) / 50, 0.03, 0.75), out)
+        out[mouth] = np.clip((coordinate[mouth, 2] - 25) / 50, 0.03, 0.75)
         eye = (part >= SCLERA_LEFT) & (part < LACRIMAL)
-        return np.where(eye, np.clip(0.75 - coordinate[..., 1] / 22, 0.35, 0.85), out).astype(np.float32)
+        out[eye] = np.clip(0.75 - coordinate[eye, 1] / 22, 0.35, 0.85)
+        return out
 
     def _colours(
         self,
@@ -264,39 +273,44 @@ class Synthesizer:
     ) -> tuple[Float[np.ndarray, "s s 3"], Float[np.ndarray, "s s"], Bool[np.ndarray, "s s"]]:
         """Linear albedo, gloss, and where painted hair covers the skin."""
         skin = cv2.remap(albedo, texel, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
-        colour = (skin.astype(np.float32) / 255) ** 2.2
-        gloss = np.ones(part.shape, np.float32)
-        x, y, z = coordinate[..., 0], coordinate[..., 1], coordinate[..., 2]
-        tone_of_hair = hair_colour(rng)
+        inside = np.nonzero(part >= 0)
+        what, tone_of_hair = part[inside], hair_colour(rng)
+        colour = LINEAR[skin[inside]]
+        x, y, z = coordinate[inside].T
         fibre = cv2.resize(rng.random((256, 64), np.float32), (256, 256), interpolation=cv2.INTER_LINEAR)
-        strands = cv2.remap(
-            fibre, (x * 4 + 256).astype(np.float32) % 256, (z * 1.2 + y * 0.5 + 256) % 256, cv2.INTER_LINEAR
-        )
-        painted = np.zeros(part.shape, bool)
+        along, down = coordinate[..., 0] * 4 + 512, coordinate[..., 2] * 1.2 + coordinate[..., 1] * 0.5 + 256
+        strands = cv2.remap(np.tile(fibre, (2, 4)), along, down, cv2.INTER_LINEAR)[inside]
+        painted = np.zeros(len(x), bool)
         if rng.random() < 0.8:
             line = rng.uniform(48, 85) + 8 * np.sin(x / rng.uniform(12, 30)) + 14 * (strands - 0.5)
             temple = rng.uniform(5, 30)
             behind = (z < temple + 10 * (strands - 0.5)) & (y > rng.uniform(-5, 15)) & (np.abs(x) < 84)
-            painted = ((y > line) | behind) & (part == FACE)
-        below = (
-            np.clip((-y - 118) / 14, 0, 1)[..., None] * (part == FACE)[..., None]
-        )  # collars and shadows get lifted too
-        bare = np.median(colour[part == FACE].reshape(-1, 3), 0) if (part == FACE).any() else tone_of_hair
-        colour += (bare * np.float32(rng.uniform(0.75, 1.0)) - colour) * below
-        nape = (part == BACK) & (y < rng.uniform(-70, -20))
+            painted = ((y > line) | behind) & (what == FACE)
+        face = what == FACE
+        # Only a median over contiguous rows is fast.
+        bare = np.median(np.ascontiguousarray(colour[face].T), 1) if face.any() else tone_of_hair
+        below = np.flatnonzero(face & (y < -118))  # collars and shadows get lifted too
+        share = np.clip((-y[below] - 118) / 14, 0, 1)[:, None]
+        colour[below] += (bare * np.float32(rng.uniform(0.75, 1.0)) - colour[below]) * share
+        nape = (what == BACK) & (y < rng.uniform(-70, -20))
         colour[nape] = bare
-        scalp = painted | ((part == BACK) & ~nape)
+        scalp = painted | ((what == BACK) & ~nape)
         tone = tone_of_hair if painted.any() or rng.random() < 0.5 else bare
         colour[scalp] = tone * (0.5 + strands[scalp, None])
-        cloth = (part >= 0) & (y < -165 + 0.15 * np.abs(x)) & ((part == BACK) | (part == FACE))
+        cloth = (y < -165 + 0.15 * np.abs(x)) & (face | (what == BACK))
         colour[cloth] = rng.uniform(0.01, 0.7, 3).astype(np.float32)
-        colour[part == GUMS] = np.array([0.35, 0.09, 0.08], np.float32) * np.float32(rng.uniform(0.6, 1.2))
-        colour[part == TEETH] = np.array([0.68, 0.6, 0.5], np.float32) * np.float32(rng.uniform(0.7, 1.1))
-        eyes = (part >= SCLERA_LEFT) & (part < LACRIMAL)
+        colour[what == GUMS] = np.array([0.35, 0.09, 0.08], np.float32) * np.float32(rng.uniform(0.6, 1.2))
+        colour[what == TEETH] = np.array([0.68, 0.6, 0.5], np.float32) * np.float32(rng.uniform(0.7, 1.1))
+        eyes = (what >= SCLERA_LEFT) & (what < LACRIMAL)
         if eyes.any():
-            colour[eyes] = _eye_colour(rng, coordinate[eyes])
-            gloss[eyes] = 4.0
-        return colour, gloss, painted
+            colour[eyes] = _eye_colour(rng, np.stack([x[eyes], y[eyes], z[eyes]], 1))
+        maps = (
+            np.zeros((*part.shape, 3), np.float32),
+            np.ones(part.shape, np.float32),
+            np.zeros(part.shape, bool),
+        )
+        maps[0][inside], maps[1][inside], maps[2][inside] = colour, np.where(eyes, 4, 1), painted
+        return maps
 
     def _hair(
         self,
@@ -322,9 +336,7 @@ class Synthesizer:
         tint = np.clip(hair_colour(rng) ** (1 / 2.2) * 2.2, 0, 1.8)
         grey = colour.mean(-1, keepdims=True)
         colour = grey * 0.8 * tint + colour * 0.2
-        soft = cv2.GaussianBlur(cover.astype(np.float32), (0, 0), 0.8)[..., None]
-        filled = cv2.GaussianBlur(colour, (0, 0), 0.8) / np.maximum(soft, 1e-3)
-        image += (np.where(cover[..., None], colour, filled) - image) * soft
+        lay(image, colour, cover, 0.8)
         return cover
 
 
