@@ -7,25 +7,23 @@ alone (`facecli.train.completion`). Given the visible pixels, the most probable 
 posterior mean, a ridge regression) fills in what is hidden; what the photo shows is then put back exactly.
 """
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, Int32, UInt8
 
+from facecli.completion import Completion, glimpse, load_completion
 from facecli.errors import WeightsError
+from facecli.grid import Places, diffuse, enlarge, sample
 from facecli.mesh import Group, Mesh, vertex_normals
 from facecli.weights import Weights
 
 GROUPS = ("face", "right_eye", "left_eye", "mouth")
 MOUTH = GROUPS.index("mouth")
-NOISE_MM = 1.0  # how far visible pixels may be from the truth
-INDEPENDENT = 400  # neighbouring pixels err together: all of them weigh like this many
 FADING = (1.0, 2.0, 4.0, 8.0, 16.0)  # grid cells: how far the visible surface pulls the hidden one after it
 SPARSE, DENSE = 0.3, 1.5  # pixels in a cell: seen too edge-on to be trusted, and enough
 RIM = (0.5, 4.0)  # cells from where the photo stops seeing: there depth is least sure, and nothing may crease
-PIXELS_USED = 1600
 OFF_TEMPLATE_MM = 7.0  # teeth and tongue lie this far behind the lips that share their cells
 WRONG_MM = 15.0  # farther from the most probable face, a correspondence is wrong
 WRONG_AT_LIPS_MM, LIPS = 5.0, 3  # within so many cells of the inner mouth, it may be the other lip's
@@ -51,7 +49,10 @@ class Chart:
     def cells(self, coordinate: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 2"]:
         """Column and row of template coordinates."""
         flat = self.flat(coordinate)
-        lips = np.interp(flat[:, 0], np.arange(len(self.lips)), self.lips)
+        column = np.clip(flat[:, 0], 0, len(self.lips) - 1)
+        left = np.minimum(column.astype(int), len(self.lips) - 2)
+        share = column - left.astype(column.dtype)
+        lips = self.lips.take(left) * (1 - share) + self.lips.take(left + 1) * share
         return np.stack([flat[:, 0], self.bend(flat, flat[:, 1] > lips)], 1)
 
     def flat(self, coordinate: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 2"]:
@@ -69,8 +70,12 @@ class Chart:
 
     def bend(self, flat: Float[np.ndarray, "n 2"], below: Bool[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
         """The bent row of places that are above or below the line between the lips."""
-        shift = sample(np.ascontiguousarray(np.moveaxis(self.shift, 0, 2)), flat)
-        return flat[:, 1] + np.where(below, shift[:, 1], shift[:, 0])
+        size = len(self.lips)
+        places = Places.of(flat, size)
+        first = places.first + below * (size * size)
+        table = self.shift.reshape(-1)
+        corners = (table.take(first + step) for step in (0, 1, size, size + 1))
+        return flat[:, 1] + sum(share * corner for share, corner in zip(places.shares, corners, strict=True))
 
 
 def _denser(value: Float[np.ndarray, " n"], by: float) -> Float[np.ndarray, " n"]:
@@ -89,6 +94,7 @@ class FaceModel:
     cells: Float32[np.ndarray, "v 2"]
     groups: tuple[Group, ...]  # in the order of GROUPS
     bag: Int32[np.ndarray, "b 3"]  # flat cells of the inner mouth; of the lips above and below them
+    network: Completion | None = None  # None: not trained yet
 
     @cached_property
     def faces(self) -> Int32[np.ndarray, "f 3"]:
@@ -151,7 +157,13 @@ class Surface:
 
 
 def load_face_model(weights: Weights) -> FaceModel:
-    """The packaged model. Raises WeightsError when it is missing, damaged or of another shape."""
+    """The packaged model and network. Raises WeightsError when they are missing, damaged or of another shape."""
+    model = load_geometry(weights)
+    return replace(model, network=load_completion(weights, model.modes))
+
+
+def load_geometry(weights: Weights) -> FaceModel:
+    """The packaged model alone. Raises WeightsError when it is missing, damaged or of another shape."""
     tensors = weights.tensors("completion.safetensors")
     try:
         angle, top, bottom = (float(value) for value in tensors["range"])
@@ -177,26 +189,56 @@ def complete(
     coordinate: Float[np.ndarray, "n 3"],
     points: Float[np.ndarray, "n 3"],
     rims: tuple[Float[np.ndarray, "r 3"], Float[np.ndarray, "r 3"]] | None = None,
+    confidence: Float[np.ndarray, " n"] | None = None,
 ) -> Surface:
     """The complete face that explains the visible pixels.
 
     coordinate: template coordinate of each visible pixel, mm; points: its position, mm, head frame. rims: the same of
     points that are known to be on the inner rims of lids and lips. Where there are some, the pixels beside the lips,
-    which may be of the other lip, are not asked.
+    which may be of the other lip, are not asked. confidence: how far each pixel's position is to be believed, 0 to 1,
+    default 1. Raises ValueError for a model without network.
     """
-    cells, usable = to_cells(model, coordinate)
-    cells, points = cells[usable], points[usable]
-    sure = np.zeros(len(cells), bool)
-    if rims is not None and len(rims[0]):
-        rim_cells = model.chart.cells(rims[0])
-        if _at(model.lips, rim_cells).any():
-            far = ~_at(model.lips, cells)
-            cells, points = cells[far], points[far]
-        sure = np.arange(len(cells) + len(rim_cells)) >= len(cells)
-        cells, points = np.concatenate([cells, rim_cells]), np.concatenate([points, rims[1]])
-    shape = most_probable(model, cells, points)
-    residual, trust = left_over(model, cells, points - sample(shape, cells), sure)
-    return with_left_over(model, shape, residual, trust)
+    if model.network is None:
+        raise ValueError("the face model has no completion network")
+    size = model.mean.shape[0]
+    cells, kept = to_cells(model, coordinate.astype(np.float32))
+    weight = np.ones(len(cells)) if confidence is None else confidence
+    cells, points, weight, sure = with_rims(model, cells[kept], points[kept], weight[kept], rims)
+    places = Places.of(cells.astype(np.float32, copy=False), size)
+    offset = points.astype(np.float32) - places.sample(model.mean)
+    if len(offset) == 0:
+        change = np.zeros_like(model.mean)
+    else:
+        change = enlarge(model.network.change(*glimpse(cells, offset, weight, size)), size)
+    residual, trust = _left_over(model, cells, places, offset - places.sample(change), sure)
+    return with_left_over(model, model.mean + change, residual, trust)
+
+
+def with_rims(
+    model: FaceModel,
+    cells: Float[np.ndarray, "n 2"],
+    points: Float[np.ndarray, "n 3"],
+    weight: Float[np.ndarray, " n"],
+    rims: tuple[Float[np.ndarray, "r 3"], Float[np.ndarray, "r 3"]] | None,
+) -> tuple[
+    Float[np.ndarray, "k 2"], Float[np.ndarray, "k 3"], Float[np.ndarray, " k"], Bool[np.ndarray, " k"]
+]:
+    """Places, points and weights of pixels and then of rims (see `complete`), and which of them are of rims.
+
+    Rims weigh 1. Where some are of lips, the pixels beside the lips are gone.
+    """
+    if rims is None or len(rims[0]) == 0:
+        return cells, points, weight, np.zeros(len(cells), bool)
+    known = model.chart.cells(rims[0].astype(cells.dtype))
+    if _at(model.lips, known).any():
+        far = ~_at(model.lips, cells)
+        cells, points, weight = cells[far], points[far], weight[far]
+    return (
+        np.concatenate([cells, known]),
+        np.concatenate([points, rims[1]]),
+        np.append(weight, np.ones(len(known))),
+        np.arange(len(cells) + len(known)) >= len(cells),
+    )
 
 
 def to_cells(
@@ -204,27 +246,31 @@ def to_cells(
 ) -> tuple[Float[np.ndarray, "n 2"], Bool[np.ndarray, " n"]]:
     """Column and row on the grid of template coordinates (mm), and which of them are of the model's surface."""
     size = model.mean.shape[0]
-    cells = model.chart.cells(coordinate.astype(np.float64))
-    within = (cells > -0.5).all(1) & (cells < size - 0.5).all(1)
-    template = sample(model.mean, cells)
-    return cells, within & (np.linalg.norm(coordinate - template, axis=1) < OFF_TEMPLATE_MM)
+    cells = model.chart.cells(coordinate)
+    within = ((cells > -0.5) & (cells < size - 0.5)).all(1)
+    away = coordinate - sample(model.mean, cells)
+    return cells, within & (np.einsum("ij,ij->i", away, away) < OFF_TEMPLATE_MM**2)
 
 
 def left_over(
+    model: FaceModel, cells: Float[np.ndarray, "n 2"], residual: Float[np.ndarray, "n 3"]
+) -> tuple[Float[np.ndarray, "g g 3"], Float[np.ndarray, "g g"]]:
+    """What pixels leave over from a face of the model, mm, in each cell, and how far to follow it there."""
+    places = Places.of(cells, model.mean.shape[0])
+    return _left_over(model, cells, places, residual, np.zeros(len(cells), bool))
+
+
+def _left_over(
     model: FaceModel,
     cells: Float[np.ndarray, "n 2"],
+    places: Places,
     residual: Float[np.ndarray, "n 3"],
-    sure: Bool[np.ndarray, " n"] | None = None,
+    sure: Bool[np.ndarray, " n"],
 ) -> tuple[Float[np.ndarray, "g g 3"], Float[np.ndarray, "g g"]]:
-    """What pixels leave over from a face of the model, mm, in each cell, and how far to follow it there.
-
-    sure: those that are known to be of the lip that they are said to be of.
-    """
-    doubtful = _at(model.lips, cells)
-    if sure is not None:
-        doubtful &= ~sure
-    close = np.linalg.norm(residual, axis=1) < np.where(doubtful, WRONG_AT_LIPS_MM, WRONG_MM)
-    grid, weight = splat(cells[close], residual[close], model.mean.shape[0])
+    """The same. sure: the pixels that are known to be of the lip that they are said to be of."""
+    doubtful = _at(model.lips, cells) & ~sure
+    wrong = np.where(doubtful, np.float32(WRONG_AT_LIPS_MM**2), np.float32(WRONG_MM**2))
+    grid, weight = places.splat(residual, np.einsum("ij,ij->i", residual, residual) < wrong)
     return grid, _trust(model, weight)
 
 
@@ -262,71 +308,6 @@ def to_mesh(model: FaceModel, surface: Surface, colors: UInt8[np.ndarray, "v 3"]
     )
 
 
-def most_probable(
-    model: FaceModel, cells: Float[np.ndarray, "n 2"], points: Float[np.ndarray, "n 3"]
-) -> Float[np.ndarray, "g g 3"]:
-    """Posterior mean of the Gaussian face model given visible points, mm, head frame."""
-    size, coarse = model.mean.shape[0], model.modes.shape[1]
-    if len(points) == 0:
-        return model.mean.astype(np.float64)
-    step = max(1, math.ceil(len(points) / PIXELS_USED))
-    some = slice(None, None, step)
-    offset = (points[some] - sample(model.mean, cells[some])).astype(np.float32)
-    on_coarse = (cells[some] + 0.5) * coarse / size - 0.5
-    rows = sample(model.layers, on_coarse.astype(np.float32)).reshape(3 * len(offset), -1)
-    wanted = offset.reshape(-1)
-    certainty = INDEPENDENT / len(offset) / NOISE_MM**2
-    weight = np.ones(len(wanted), np.float32)
-    found = np.zeros(rows.shape[1], np.float32)
-    for _ in range(3):
-        root = np.sqrt(weight * np.float32(certainty))
-        heavy = rows * root[:, None]
-        # A matrix times its own transpose costs half of two different ones.
-        system = heavy.T @ heavy + np.eye(rows.shape[1], dtype=np.float32)
-        found = np.linalg.solve(system, heavy.T @ (wanted * root))
-        error = np.abs(wanted - rows @ found)
-        weight = 1 / np.maximum(1, error / (2 * NOISE_MM))  # Huber
-    change = np.tensordot(found, model.modes, 1)
-    return model.mean + enlarge(change, size)
-
-
-def sample(grid: Float[np.ndarray, "h w c"], cells: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n c"]:
-    """Bilinear values of a grid at (column, row), clamped to its edge."""
-    height, width = grid.shape[:2]
-    x, y = np.clip(cells[:, 0], 0, width - 1), np.clip(cells[:, 1], 0, height - 1)
-    x0, y0 = np.minimum(x.astype(int), width - 2), np.minimum(y.astype(int), height - 2)
-    fx, fy = (x - x0)[:, None].astype(grid.dtype), (y - y0)[:, None].astype(grid.dtype)
-    flat, first = grid.reshape(height * width, -1), y0 * width + x0
-    values = flat.take(first, axis=0)
-    values *= (1 - fx) * (1 - fy)
-    for step, share in ((1, fx * (1 - fy)), (width, (1 - fx) * fy), (width + 1, fx * fy)):
-        corner = flat.take(first + step, axis=0)
-        corner *= share
-        values += corner
-    return values
-
-
-def splat(
-    cells: Float[np.ndarray, "n 2"], values: Float[np.ndarray, "n c"], size: int
-) -> tuple[Float[np.ndarray, "size size c"], Float[np.ndarray, "size size"]]:
-    """Weighted means of scattered values in each cell, and the summed bilinear weights."""
-    total = np.zeros((size * size, values.shape[1]))
-    weight = np.zeros(size * size)
-    corner = np.floor(cells).astype(int)
-    fraction = cells - corner
-    for dx in (0, 1):
-        for dy in (0, 1):
-            x, y = corner[:, 0] + dx, corner[:, 1] + dy
-            share = np.abs(1 - dx - fraction[:, 0]) * np.abs(1 - dy - fraction[:, 1])
-            ok = (x >= 0) & (x < size) & (y >= 0) & (y < size)
-            index = y[ok] * size + x[ok]
-            weight += np.bincount(index, share[ok], size * size)
-            for k in range(values.shape[1]):
-                total[:, k] += np.bincount(index, share[ok] * values[ok, k], size * size)
-    mean = total / np.maximum(weight, 1e-9)[:, None]
-    return mean.reshape(size, size, -1), weight.reshape(size, size)
-
-
 def _trust(model: FaceModel, weight: Float[np.ndarray, "g g"]) -> Float[np.ndarray, "g g"]:
     """How far to follow the pixels in each cell, from how many there are: less towards the rim of what is seen."""
     import cv2
@@ -348,47 +329,3 @@ def with_inner_mouth(model: FaceModel, positions: Float[np.ndarray, "g g 3"]) ->
     depth = (BAG_MM + BAG_SHARE * np.linalg.norm(upper - lower, axis=1, keepdims=True)) * width
     flat[cell] = upper + (lower - upper) * share - depth * 4 * share * (1 - share) * [0.0, 0.0, 1.0]
     return flat.reshape(positions.shape)
-
-
-def enlarge(grid: Float[np.ndarray, "m m 3"], size: int) -> Float[np.ndarray, "size size 3"]:
-    import cv2
-
-    return np.asarray(cv2.resize(grid, (size, size), interpolation=cv2.INTER_CUBIC))
-
-
-def diffuse(
-    values: Float[np.ndarray, "g g c"], trust: Float[np.ndarray, "g g"], sigmas: tuple[float, ...]
-) -> tuple[Float32[np.ndarray, "g g c"], Float32[np.ndarray, "g g 1"]]:
-    """Values where they are trusted, and around there what seeps in, from ever farther; and how much came.
-
-    sigmas: of the Gaussians, in cells.
-    """
-    import cv2
-
-    have = trust.astype(np.float32)
-    # What is known, with its weight as the last channel, so that a share of both is one product.
-    known = np.concatenate([values.astype(np.float32) * have[..., None], have[..., None]], axis=2)
-    filled, reached = known.copy(), have
-    for sigma in sigmas:
-        wider = _blurred(known, sigma)
-        reach = wider[..., -1]
-        reached = np.maximum(reached, reach)
-        share = (1 - filled[..., -1]) * np.minimum(reach * 8, 1) / np.maximum(reach, 1e-6)
-        filled += wider * cv2.merge([share] * wider.shape[2])
-    return filled[..., :-1] / np.maximum(filled[..., -1:], 1e-6), reached[..., None]
-
-
-def _blurred(grid: Float32[np.ndarray, "g g c"], sigma: float) -> Float32[np.ndarray, "g g c"]:
-    """Gaussian blur with nothing beyond the edge; wide ones on a coarser grid."""
-    import cv2
-
-    step = 1
-    while sigma >= 4 and grid.shape[0] % (2 * step) == 0:
-        sigma, step = sigma / 2, 2 * step
-    small = (
-        grid if step == 1 else cv2.resize(grid, None, fx=1 / step, fy=1 / step, interpolation=cv2.INTER_AREA)
-    )
-    small = cv2.GaussianBlur(small, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT)
-    return np.asarray(
-        small if step == 1 else cv2.resize(small, grid.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-    )

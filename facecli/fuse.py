@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
 from facecli.blendshapes import Blendshapes, Explanation, Visible, explain, visible
-from facecli.complete import FaceModel, Surface, enlarge, left_over, sample, splat, with_left_over
+from facecli.complete import FaceModel, Surface, left_over, with_left_over
+from facecli.grid import enlarge, sample, splat
 from facecli.pipeline import Face
 from facecli.texture import Skin, fill
 

@@ -6,7 +6,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from facecli.camera import Camera, Pose
-from facecli.complete import FaceModel, sample
+from facecli.complete import FaceModel
+from facecli.grid import sample
 from facecli.texture import Skin
 
 # From the subject's right to the left, the order of iBUG (Sagonas et al. 2013); right and left are the subject's.

@@ -9,9 +9,10 @@ import numpy as np
 
 from facecli import __version__
 from facecli.blendshapes import load_blendshapes, to_arkit
-from facecli.complete import sample, to_mesh
+from facecli.complete import to_mesh
 from facecli.errors import FaceError
 from facecli.fuse import Fused, fuse
+from facecli.grid import sample
 from facecli.images import encode_png, read_image
 from facecli.inputs import Input, read_bytes
 from facecli.landmarks import IBUG_NAMES

@@ -47,6 +47,7 @@ SMALLEST_REGION = 400  # pixels of the 256 px crop: less is no face to make a me
 LARGEST_TEXTURE, TEXTURE_STEP = 1024, 128
 DISAGREEMENT = 0.35  # detector and network apart by more than this share of the face's size: there is no face
 RIMS_APART = 0.7  # mm, on the template
+SURE_MM = 4.0  # pixels whose depth the network doubts more than this count less for what is hidden
 NOTICEABLE = 1e-6  # pixels: less is only arithmetic
 SAME_FACE = 0.3  # landmarks closer than this share of the face's size: two detections of one face
 
@@ -206,7 +207,9 @@ class Reconstructor:
                 rim_points(self.template.landmarks.astype(np.float64), visible, RIMS_APART),
                 rim_points(pose.to_head(landmarks_3d), visible),
             )
-            completed = complete(self.model, finer[sure][:, :3], pose.to_head(surface[sure]), rims)
+            believed = np.minimum(1, SURE_MM / np.maximum(cv2.resize(maps.sigma, (CROP, CROP))[sure], 1e-3))
+            seen = pose.to_head(surface[sure])
+            completed = complete(self.model, finer[sure][:, :3], seen, rims, believed)
             shown = Shown(surface[..., 2], region)
             skin = bake(self.model, completed, shown, texture, camera, pose, crop)
             whole = to_mesh(self.model, completed, vertex_colors(skin.texture, self.model.uv))

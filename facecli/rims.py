@@ -8,7 +8,7 @@ however blurred, as the sum of a line's ink is its width in a blurred picture.
 import numpy as np
 from jaxtyping import Bool, Float
 
-from facecli.complete import sample
+from facecli.grid import sample
 
 # Corner, corner, the pairs of upper and lower rim between them in the order of iBUG, and how far beyond the opening
 # the points of the upper and of the lower rim lie on the head model, over the distance between the corners.

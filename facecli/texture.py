@@ -11,8 +11,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Shaped, UInt8
 
 from facecli.camera import Camera, Pose
-from facecli.complete import FaceModel, Surface, diffuse
+from facecli.complete import FaceModel, Surface
 from facecli.crop import CROP, Crop
+from facecli.grid import diffuse
 
 SIZE = 1024
 EDGE_PX = (2.0, 7.0)  # crop pixels from the region's edge: hair and background mix in up to the first

@@ -10,8 +10,9 @@ from safetensors.numpy import load, save
 
 from facecli import blendshapes as module
 from facecli.blendshapes import SHAPES, Blendshapes, Visible, explain, load_blendshapes, to_arkit
-from facecli.complete import FaceModel, enlarge, sample
+from facecli.complete import FaceModel
 from facecli.errors import WeightsError
+from facecli.grid import enlarge, sample
 from facecli.weights import Manifest, Weights, WeightsFile, load_weights
 
 SMILE = {"mouthSmile_L": 0.7, "mouthSmile_R": 0.7, "cheekSquint_L": 0.4, "cheekSquint_R": 0.4}

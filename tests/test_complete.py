@@ -13,13 +13,12 @@ from facecli.complete import (
     FaceModel,
     Surface,
     complete,
-    diffuse,
     load_face_model,
-    sample,
-    splat,
+    load_geometry,
     to_mesh,
 )
 from facecli.errors import WeightsError
+from facecli.grid import sample
 from facecli.mesh import Mesh
 from facecli.rims import rim_points
 from facecli.weights import Manifest, Weights, WeightsFile, load_template, load_weights
@@ -242,25 +241,6 @@ def test_lips_part_without_a_tear(model: FaceModel) -> None:
     assert back[middle, 2].max() > 5
 
 
-def test_sampling_undoes_splatting() -> None:
-    random = np.random.default_rng(0)
-    cells = np.stack(np.meshgrid(np.arange(8.0), np.arange(8.0)), -1).reshape(-1, 2)
-    values = random.normal(size=(64, 2))
-    grid, weight = splat(cells, values, 8)
-    np.testing.assert_allclose(weight, 1)
-    np.testing.assert_allclose(sample(grid, cells), values, atol=1e-12)
-
-
-def test_diffusion_keeps_what_is_known_and_reaches_everywhere() -> None:
-    values, trust = np.random.default_rng(0).normal(5, 1, (64, 64, 2)), np.zeros((64, 64))
-    trust[20:30, 40:50] = 1
-    filled, reach = diffuse(values, trust, (1.0, 2.0, 4.0, 8.0, 16.0, 32.0))
-    np.testing.assert_allclose(filled[trust > 0], values[trust > 0], atol=1e-5)
-    known = values[trust > 0]
-    assert known.min() - 1e-5 <= filled.min() and filled.max() <= known.max() + 1e-5
-    assert reach[25, 45, 0] == 1 and 0 < reach[60, 2, 0] < 0.2
-
-
 @pytest.mark.parametrize("tensors", [{}, {"range": np.zeros(2, np.float32)}])
 def test_a_file_of_another_version_is_refused(tmp_path: Path, tensors: dict[str, np.ndarray]) -> None:
     data = save(tensors)
@@ -287,6 +267,36 @@ def test_known_rims_part_lips_that_the_pixels_keep_shut(model: FaceModel) -> Non
     shut, resting, wide = gaps
     assert wide - resting == pytest.approx(12, abs=1.5)
     assert abs(resting - shut) < 2
+
+
+def test_a_model_without_its_network_completes_nothing() -> None:
+    with pytest.raises(ValueError, match="no completion network"):
+        complete(load_geometry(load_weights()), np.zeros((0, 3)), np.zeros((0, 3)))
+
+
+def test_the_same_pixels_make_the_same_bytes(model: FaceModel) -> None:
+    coordinate, points = dense(model, 4)
+    again = load_face_model(load_weights())
+    first, second = (complete(each, coordinate, points).positions for each in (model, again))
+    assert first.tobytes() == second.tobytes()
+
+
+def test_pixels_that_are_not_believed_say_less_of_what_is_hidden(model: FaceModel) -> None:
+    coordinate, truth = dense(model, 6)
+    seen = coordinate[:, 0] > 0
+    spoiled = truth[seen].copy()
+    wrong = coordinate[seen, 1] < -40
+    spoiled[wrong] += [0.0, 0.0, 12.0]
+    hidden = coordinate[:, 0] < -10
+    off = [
+        np.median(
+            error_at(model, complete(model, coordinate[seen], spoiled, None, doubt), coordinate, truth)[
+                hidden
+            ]
+        )
+        for doubt in (None, np.where(wrong, 0.05, 1.0))
+    ]
+    assert off[1] < 0.7 * off[0]
 
 
 def test_no_rims_change_nothing(model: FaceModel) -> None:

@@ -7,8 +7,9 @@ import pytest
 from heads import SHARED, head_model, needs_assets, needs_evaluation
 
 from facecli.blendshapes import Blendshapes, Visible
-from facecli.complete import FaceModel, Surface, sample
+from facecli.complete import FaceModel, Surface
 from facecli.fuse import fuse, fuse_shapes, fuse_textures
+from facecli.grid import sample
 from facecli.texture import SIZE, Skin
 from facecli.weights import load_weights
 
@@ -49,7 +50,7 @@ def test_two_half_profiles_of_held_back_people_beat_either_and_their_mean(
 
 
 def neutral_person(model: FaceModel, shapes: Blendshapes, seed: int) -> np.ndarray:
-    from facecli.complete import enlarge
+    from facecli.grid import enlarge
 
     identity = np.random.default_rng(seed).normal(0, 1, shapes.first)
     modes = np.concatenate([identity, shapes.neutral]).astype(np.float32)

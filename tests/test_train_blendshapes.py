@@ -5,7 +5,7 @@ import pytest
 from heads import head_model, needs_assets
 
 from facecli.blendshapes import SHAPES
-from facecli.complete import sample
+from facecli.grid import sample
 from facecli.train import blendshapes as module
 from facecli.train import completion
 from facecli.train.sample import random_expression

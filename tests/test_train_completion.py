@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from heads import head_model, needs_assets, random_head, reconstructor, view
 
-from facecli.complete import load_face_model, sample
+from facecli.complete import load_face_model
 from facecli.crop import CROP
 from facecli.detect import Detection
+from facecli.grid import sample
 from facecli.images import Image
 from facecli.train.completion import learn, on_grid
 from facecli.train.scan import similarity

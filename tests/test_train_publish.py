@@ -10,7 +10,7 @@ from heads import ASSETS, needs_assets
 from safetensors.numpy import load as load_tensors
 from safetensors.torch import save_file
 
-from facecli.complete import load_face_model
+from facecli.complete import load_geometry
 from facecli.errors import WeightsError
 from facecli.model import FaceNetwork, ModelConfig
 from facecli.runtime import Network
@@ -39,6 +39,7 @@ def published(checkpoint, tmp_path_factory):
         pytest.skip(f"needs the licensed training data in {ASSETS}")
     folder = tmp_path_factory.mktemp("weights")
     (folder / "detector.onnx").write_bytes(b"not read here")
+    (folder / "completion.onnx").write_bytes(load_weights().read("completion.onnx"))
     difference = module.publish(checkpoint, ASSETS, folder, "1.2.3", "2026-01-01", {"command": "train"})
     return folder, difference
 
@@ -51,7 +52,7 @@ def test_published_weights_load_and_agree_between_runtimes(published, checkpoint
     assert weights.manifest.version == "1.2.3"
     assert weights.manifest.training["progress"] == {"samples": 7}
     assert load_template(weights).landmarks.shape == (68, 3)
-    assert len(load_face_model(weights).cells) > 10_000
+    assert len(load_geometry(weights).cells) > 10_000
     assert load_template(weights).dense.shape == (468, 3)
     crops = np.random.default_rng(0).integers(0, 256, (2, 512, 512, 3)).astype(np.uint8)
     maps = Network(weights, device="cpu", threads=1).run(crops)

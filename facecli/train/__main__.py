@@ -194,6 +194,18 @@ def publish_geometry(
     write(assets, weights)
 
 
+@app.command("fit-completion")
+def fit_completion(
+    weights: Annotated[Path, typer.Argument(help="Folder of published weights.", exists=True)],
+    assets: Assets = SHARED / "assets",
+    steps: Annotated[int, typer.Option(min=1, help="Batches of 32 heads to train on.")] = 500,
+) -> None:
+    """Train the network that completes faces, on geometry alone, and write completion.onnx."""
+    from facecli.train.publish import publish_completion as write
+
+    write(assets, weights, steps)
+
+
 @app.command()
 def evaluate(
     data: Annotated[Path, typer.Argument(help="The evaluation folder.")] = SHARED / "eval",

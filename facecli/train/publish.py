@@ -16,15 +16,20 @@ from safetensors.numpy import load as load_numpy
 from safetensors.numpy import save_file as save_numpy
 from safetensors.torch import save_file
 
+from facecli.complete import load_geometry
+from facecli.completion import fingerprint
 from facecli.model import FaceNetwork, ModelConfig, Prediction
 from facecli.runtime import cpu_session
 from facecli.train.blendshapes import learn as learn_blendshapes
 from facecli.train.blendshapes import save as save_blendshapes
+from facecli.train.completer import to_onnx as completer_to_onnx
+from facecli.train.completer import train, trained_for
 from facecli.train.completion import learn
 from facecli.train.completion import save as save_completion
 from facecli.train.correspond import calibrated, landmarks68, on_surface
 from facecli.train.headmodel import HeadModel
 from facecli.train.lift import face_box_points
+from facecli.weights import load_weights
 
 PARITY = 1e-3
 """Largest difference allowed between torch and onnxruntime, in the network's own units."""
@@ -33,6 +38,7 @@ FILES = (
     "network.safetensors",
     "template.safetensors",
     "completion.safetensors",
+    "completion.onnx",
     "blendshapes.safetensors",
     "detector.onnx",
 )
@@ -42,7 +48,7 @@ LICENCES = {"detector.onnx": "BSD-3-Clause"}
 def publish(
     checkpoint: Path, assets: Path, weights: Path, version: str, created: str, training: dict[str, Any]
 ) -> float:
-    """Write the files of `FILES` but the detector, and then manifest.json, into `weights`.
+    """Write the files of `FILES` but the detector and completion.onnx, and then manifest.json, into `weights`.
 
     The averaged parameters are rounded to fp16 first, so that torch and ONNX run the same numbers; both
     compute in float32. Returns the largest difference between the two on random crops; raises RuntimeError
@@ -75,16 +81,31 @@ def publish(
 def publish_geometry(assets: Path, weights: Path) -> None:
     """Write anew what is learned from geometry alone, beside a network that stays."""
     write_geometry(assets, weights)
-    manifest = json.loads((weights / "manifest.json").read_text())
-    _replace_manifest(weights, manifest | {"files": _described(weights)})
+    _describe_anew(weights)
+
+
+def publish_completion(assets: Path, weights: Path, steps: int) -> None:
+    """Train completion.onnx anew, for the modes that are there."""
+    modes = load_geometry(load_weights(weights))
+    network = train(HeadModel.load(assets / "head_model"), modes, steps)[0]
+    (weights / "completion.onnx").write_bytes(completer_to_onnx(network))
+    _describe_anew(weights)
 
 
 def write_geometry(assets: Path, weights: Path) -> None:
     """template.safetensors, completion.safetensors and blendshapes.safetensors."""
     model = HeadModel.load(assets / "head_model")
     save_template(model, weights / "template.safetensors")
-    save_completion(learn(model), weights / "completion.safetensors")
+    face_model = learn(model)
+    save_completion(face_model, weights / "completion.safetensors")
     save_blendshapes(learn_blendshapes(model.expression_names), weights / "blendshapes.safetensors")
+    if trained_for((weights / "completion.onnx").read_bytes()) != fingerprint(face_model.modes):
+        sys.stderr.write(f"{weights}/completion.onnx is for other modes: run fit-completion\n")
+
+
+def _describe_anew(weights: Path) -> None:
+    manifest = json.loads((weights / "manifest.json").read_text())
+    _replace_manifest(weights, manifest | {"files": _described(weights)})
 
 
 def _described(weights: Path) -> dict[str, dict[str, Any]]:
