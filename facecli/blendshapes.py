@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
 from facecli.camera import Pose
-from facecli.complete import FaceModel, Surface, to_cells, to_mesh, with_inner_mouth, with_rims
+from facecli.complete import FaceModel, Surface, to_cells, to_mesh, with_inner_mouth
 from facecli.crop import CROP
 from facecli.errors import WeightsError
 from facecli.geometry import inner, inner_mouth, region_mask
@@ -109,16 +109,10 @@ class Explanation:
     motions: Float[np.ndarray, "p 6"]  # rotation about x, y, z (radians), shift (mm)
 
 
-def visible(
-    model: FaceModel,
-    maps: Maps,
-    mesh: Mesh,
-    pose: Pose,
-    rims: tuple[Float[np.ndarray, "r 3"], Float[np.ndarray, "r 3"]] | None = None,
-) -> Visible:
+def visible(model: FaceModel, maps: Maps, mesh: Mesh, pose: Pose) -> Visible:
     """What a photo shows of a face, weighed by the network's doubt and by how grazing the view is.
 
-    mesh: the face's own, a vertex per pixel, its uv in the crop. rims: of lids and lips, as for `complete`.
+    mesh: the face's own, a vertex per pixel, its uv in the crop.
     """
     import cv2
 
@@ -134,7 +128,7 @@ def visible(
     sight /= np.linalg.norm(sight, axis=1, keepdims=True)
     cosine = np.clip(np.einsum("nk,nk->n", sight, normals), 0, 1)
     weight = cosine * np.minimum(1, SURE_MM / np.maximum(finer[row, column, 3], 1e-3)) ** 2
-    return Visible(*with_rims(model, cells[usable], points[usable], weight[usable], rims)[:3])
+    return Visible(cells[usable], points[usable], weight[usable])
 
 
 def explain(model: FaceModel, blendshapes: Blendshapes, photos: list[Visible]) -> Explanation:

@@ -203,7 +203,7 @@ def complete(
     size = model.mean.shape[0]
     cells, kept = to_cells(model, coordinate.astype(np.float32))
     weight = np.ones(len(cells)) if confidence is None else confidence
-    cells, points, weight, sure = with_rims(model, cells[kept], points[kept], weight[kept], rims)
+    cells, points, weight, sure = _with_rims(model, cells[kept], points[kept], weight[kept], rims)
     places = Places.of(cells.astype(np.float32, copy=False), size)
     offset = points.astype(np.float32) - places.sample(model.mean)
     if len(offset) == 0:
@@ -214,7 +214,7 @@ def complete(
     return with_left_over(model, model.mean + change, residual, trust)
 
 
-def with_rims(
+def _with_rims(
     model: FaceModel,
     cells: Float[np.ndarray, "n 2"],
     points: Float[np.ndarray, "n 3"],

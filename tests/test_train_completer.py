@@ -101,9 +101,10 @@ def test_views_from_one_side_show_that_side(glimpses):
     assert (lopsided < 0.2).float().mean() > 0.1, "and faces from the front"
 
 
-def gaussian(network, glimpse, noise=1.0):
-    """Modes and motions by the posterior's normal equations, solved exactly; Huber weights as before the network."""
+def gaussian(network, glimpse, motions=True, noise=1.0):
+    """Modes, and motions if asked for, by the posterior's normal equations, solved exactly; Huber weights."""
     rows = network.rows.numpy().reshape(len(network.used), 3, -1).astype(np.float64)
+    rows = rows[..., : network.unknowns - (0 if motions else 7)]
     used, found = network.used.numpy(), []
     for offset, visibility, confidence in zip(
         glimpse.offset, glimpse.visibility, glimpse.confidence, strict=True
@@ -118,7 +119,7 @@ def gaussian(network, glimpse, noise=1.0):
             system = heavy.T @ heavy + np.eye(rows.shape[2])
             modes = np.linalg.solve(system, heavy.T @ (known * root).reshape(-1))
             huber = 1 / np.maximum(1, np.linalg.norm(known - rows @ modes, axis=1) / (2 * noise))
-        found.append(modes)
+        found.append(np.pad(modes, (0, network.unknowns - len(modes))))
     return torch.from_numpy(np.stack(found)).float()
 
 
@@ -179,7 +180,7 @@ def test_a_network_without_a_fingerprint_is_of_no_modes():
     assert trained_for(b"") == ""
 
 
-def test_the_packaged_network_beats_the_posterior_where_nobody_sees(untrained, batch):
+def test_the_packaged_network_beats_the_face_models_posterior_where_nobody_sees(untrained, batch):
     packaged = load_face_model(load_weights()).network
     step = untrained.coarse // CELLS
     errors = []
@@ -191,7 +192,9 @@ def test_the_packaged_network_beats_the_posterior_where_nobody_sees(untrained, b
         off = np.linalg.norm(change - batch.wanted[k].reshape(-1, 3)[untrained.used].numpy(), axis=1)
         hidden = (batch.visibility[k].reshape(-1)[untrained.used] == 0).numpy() * untrained.counts.numpy()
         errors.append((off * hidden).sum() / hidden.sum())
-    exact = hidden_error(untrained, gaussian(untrained, batch), batch)
+    posterior = hidden_error(untrained, gaussian(untrained, batch, motions=False), batch)
+    moving = hidden_error(untrained, gaussian(untrained, batch), batch)
     mean = hidden_error(untrained, torch.zeros(PEOPLE, untrained.unknowns), batch)
-    assert np.mean(errors) < 1.02 * np.mean(exact)
+    assert np.mean(errors) < 0.8 * np.mean(posterior)
+    assert np.mean(errors) < 1.05 * np.mean(moving), "and is level with one that knows of the pose's error"
     assert np.mean(errors) < 0.35 * np.mean(mean)

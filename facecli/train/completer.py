@@ -231,7 +231,7 @@ def train(
             group["lr"] = rate * group["share"]
         loss = network.errors(glimpses.batch(random, BATCH)).mean()
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         losses.append(float(loss.detach()))
