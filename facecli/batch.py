@@ -2,14 +2,16 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import takewhile
+from typing import TypeAlias
 
 from facecli.errors import FolderTakenError
 from facecli.inputs import Input
 from facecli.interrupt import Interrupt
-from facecli.isolate import Crew, Lost
+from facecli.isolate import Crew, Lost, map_handfuls
 from facecli.manifest import Identity, Manifest, belongs_to_another, read_rows
 from facecli.options import Settings
 from facecli.outcome import Outcome
@@ -44,37 +46,53 @@ def plan(inputs: Sequence[Input], manifest: Manifest, overwrite: bool, retry_fai
     return Plan(tuple(todo), tuple(skipped), tuple(refused))
 
 
+# What a worker does with a handful of photos: each photo's outcome, as it is finished.
+DoPhotos: TypeAlias = Callable[[Sequence[Input]], Iterator[Outcome]]
+
+
 def process(
     planned: Plan,
     manifest: Manifest,
-    make: Callable[[], Callable[[Input], Outcome]],
+    make: Callable[[], DoPhotos],
     workers: int,
     timeout: float,
     memory: int | None,
     interrupt: Interrupt,
+    handful: int = 1,
 ) -> Generator[Outcome, None, None]:
     """Do what is planned in worker processes -> outcomes as they come, earlier runs' first.
 
     make: what a worker calls once (start_worker with its arguments). timeout: seconds for a photo. memory: bytes for a
-    worker. After an interrupt nothing new begins. FaceErrors of the whole run (exit_code 2) are raised.
+    worker. handful: photos that a worker takes at once, where there are enough for all workers. After an interrupt
+    nothing new begins. FaceErrors of the whole run (exit_code 2) are raised.
     """
     yield from planned.skipped
     yield from planned.refused
     identities = {item.name: identity for item, identity in planned.todo}
     inputs = takewhile(lambda _: not interrupt.wanted, (item for item, _ in planned.todo))
-    with Crew(make, max(1, min(workers, len(planned.todo))), timeout, memory) as crew:
-        for item, result in crew.map(inputs):
-            if isinstance(result, Lost):
-                seconds = timeout if result.why == "late" else 0.0
-                result = Outcome(item, "failed", {}, explain(result), seconds=seconds)
-            manifest.append(result, identities[item.name])
-            yield result
+    workers = max(1, min(workers, len(planned.todo)))
+    most = max(1, min(handful, -(-len(planned.todo) // workers)))
+    with Crew(partial(_make_listing, make), workers, timeout, memory) as crew:
+        for items, done in map_handfuls(crew, inputs, most):
+            if isinstance(done, Lost):
+                seconds = timeout if done.why == "late" else 0.0
+                done = [Outcome(items[0], "failed", {}, explain(done), seconds=seconds)]
+            for outcome in done:
+                manifest.append(outcome, identities[outcome.input.name])
+                yield outcome
 
 
-def start_worker(settings: Settings, threads: int, writer: Writer) -> Callable[[Input], Outcome]:
+def _make_listing(make: Callable[[], DoPhotos]) -> Callable[[tuple[Input, ...]], list[Outcome]]:
+    """What a worker calls once: its outcomes travel together."""
+    do_photos = make()
+    return lambda items: list(do_photos(items))
+
+
+def start_worker(settings: Settings, threads: int, writer: Writer) -> DoPhotos:
     """worker.start, with all that is heavy to import, in the worker's process."""
     # NumPy's BLAS reads it when it is imported. On more threads it adds up in another order: other last bits.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # torch's; beside a GPU it only copies
     from facecli.worker import start
 
     return start(settings, threads, writer)

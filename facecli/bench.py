@@ -22,7 +22,7 @@ from facecli.errors import FaceError, InputError
 from facecli.images import read_image
 from facecli.inputs import Input, read_bytes
 from facecli.interrupt import Interrupt
-from facecli.machine import cores, default_limit, default_workers, resident, uses_gpu
+from facecli.machine import cores, default_handful, default_limit, default_workers, resident, uses_gpu
 from facecli.manifest import Identity, Manifest
 from facecli.options import Settings
 from facecli.outcome import Outcome
@@ -48,6 +48,7 @@ class Measured:
     photos_per_second: float  # warm
     faces_per_second: float
     stages: dict[str, float]  # mean seconds of a photo, in a worker
+    gpu_busy: float | None  # share of the time in which the GPU ran the network; None: on the CPU
     peak_bytes: int  # of all processes together
     bytes_per_thousand: float | None  # by how much that grows over a thousand photos; None: too few to tell
 
@@ -89,6 +90,8 @@ def bench_lines(facts: dict[str, Any]) -> list[str]:
     lines += [f"{total * 1000:8.1f} ms for a photo in its worker:"]
     for stage, seconds in facts["stages"].items():
         lines += [f"{seconds * 1000:8.1f} ms {stage:<10} {seconds / total:4.0%}"]
+    if facts["gpu_busy"] is not None:
+        lines += [f"{facts['gpu_busy']:8.0%} of the time the GPU runs the network"]
     if "ceiling" in facts:
         top = facts["ceiling"]
         what = (
@@ -129,7 +132,8 @@ def measure(
     photos: Sequence[Path], settings: Settings, workers: int, count: int, stop: Interrupt
 ) -> Measured:
     """Run the engine over `count` photos, these again and again. Raises what a run raises, and InputError."""
-    names = max(NAMES, 4 * workers)
+    handful = default_handful(settings.device, TIMEOUT_SECONDS)
+    names = max(NAMES, 4 * workers * handful)
     items = [Input(photos[n % len(photos)], f"{n % names}.jpg") for n in range(count)]
     todo = tuple((item, Identity.of(item.path)) for item in items)
     limit = default_limit(workers, settings.device)
@@ -138,9 +142,10 @@ def measure(
         root = Path(folder)
         with Store(root) as store, Manifest(root, settings.key, "bench") as manifest, _Memory() as memory:
             make = partial(start_worker, settings, max(1, cores() // workers), store.writer)
-            for outcome in process(Plan(todo, (), ()), manifest, make, workers, TIMEOUT_SECONDS, limit, stop):
+            plan = Plan(todo, (), ())
+            for outcome in process(plan, manifest, make, workers, TIMEOUT_SECONDS, limit, stop, handful):
                 done.append((time.monotonic(), memory.sample(), outcome))
-    warm = done[min(2 * workers, len(done) // 3) :]
+    warm = done[min(2 * workers * handful, len(done) // 3) :]
     failed = [outcome for _, _, outcome in done if outcome.status == "failed"]
     if len(warm) < 2 or len(failed) == len(done):
         raise InputError(
@@ -152,14 +157,16 @@ def measure(
     for outcome in outcomes:
         for stage, spent in outcome.stages.items():
             stages[stage] = stages.get(stage, 0.0) + spent / len(outcomes)
+    rate = len(outcomes) / seconds
     return Measured(
         photos=len(done),
         faces=sum(len(outcome.faces) for _, _, outcome in done),
         failed=len(failed),
         workers=workers,
-        photos_per_second=len(outcomes) / seconds,
+        photos_per_second=rate,
         faces_per_second=sum(len(outcome.faces) for outcome in outcomes) / seconds,
         stages=stages,
+        gpu_busy=rate * stages["gpu"] if "gpu" in stages else None,
         peak_bytes=memory.peak,
         bytes_per_thousand=growth([used for _, used, _ in warm]),
     )

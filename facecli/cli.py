@@ -3,7 +3,7 @@
 import json
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from enum import Enum
 from functools import partial
@@ -182,7 +182,7 @@ def reconstruct(
 
     from facecli.batch import in_shard, plan, process
     from facecli.interrupt import Interrupt
-    from facecli.machine import cores, default_limit, default_workers
+    from facecli.machine import cores, default_handful, default_limit, default_workers
     from facecli.manifest import Manifest
     from facecli.store import Store
 
@@ -199,7 +199,8 @@ def reconstruct(
         crew = max(1, min(workers or default_workers(device), len(planned.todo)))
         limit = default_limit(crew, device) if memory is None else int(memory * 2**30)
         make = partial(start, settings, max(1, cores() // crew), store.writer)
-        outcomes = process(planned, manifest, make, crew, timeout, limit, stop)
+        handful = default_handful(device, timeout)
+        outcomes = process(planned, manifest, make, crew, timeout, limit, stop, handful)
         with closing(outcomes):
             code = console.follow(outcomes, len(planned.todo), str(out), stop, data)
     raise typer.Exit(code)
@@ -212,7 +213,7 @@ def _shard(text: str) -> tuple[int, int]:
     return int(part), int(parts)
 
 
-def _prepare(settings: Settings) -> tuple[Callable[..., Callable[[Input], Outcome]], str]:
+def _prepare(settings: Settings) -> tuple[Callable[..., Callable[[Sequence[Input]], Iterator[Outcome]]], str]:
     """What a worker calls at its start with settings, threads and writer; and the weights' name in the manifest."""
     from facecli.batch import start_worker
     from facecli.weights import load_weights

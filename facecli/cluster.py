@@ -11,7 +11,7 @@ what a million photos do to a file system. Needs the extra `ray`; pyarrow alone 
 
 import os
 import posixpath
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,8 @@ import pyarrow as pa
 
 from facecli.batch import explain, start_worker
 from facecli.inputs import Input
-from facecli.isolate import Crew, Lost
+from facecli.isolate import Crew, Lost, map_handfuls
+from facecli.machine import default_handful
 from facecli.options import Options, Settings
 from facecli.outcome import Outcome
 from facecli.store import Writer
@@ -44,7 +45,7 @@ SCHEMA = pa.schema(
 )
 COMPACT = Settings(Options(formats=("ply",), preview=False))  # binary; OBJ and previews are larger
 
-Start = Callable[[Settings, int, Writer], Callable[..., Outcome]]
+Start = Callable[[Settings, int, Writer], Callable[..., Iterator[Outcome]]]
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,8 @@ class FaceBatch:
 
     settings: what to make of a face. root: photos are named relative to it, as `facecli reconstruct ROOT` does;
     default: by their whole path. timeout: seconds for one photo. memory: bytes for one worker, None = no limit.
-    threads: of the CPU, for one worker. workers: processes of this actor, each doing one photo. start: what a worker
-    calls once; another function can stand in for the network.
+    threads: of the CPU, for one worker. workers: processes of this actor; on a GPU each takes a handful of the batch at
+    once. start: what a worker calls once; another function can stand in for the network.
 
     The work is done in processes of their own, because an actor that dies takes its batch along, and Ray starts it
     again for ever: here a crash, a hang or a swollen process costs its photo, which gets a row that says so.
@@ -81,12 +82,14 @@ class FaceBatch:
         workers: int = 1,
         start: Start = start_worker,
     ) -> None:
-        self.settings, self.root, self.timeout = settings, root, timeout
+        self.settings, self.root = settings, root
+        self.handful = default_handful(settings.device, timeout)
         self.weights = load_weights().manifest.identity
         # Workers inherit it: they import NumPy with this module, before start_worker could tell its BLAS.
         os.environ["OPENBLAS_NUM_THREADS"] = "1"
         make = partial(_start_photos, settings, threads, start)
-        self._crew: Crew[Photo, tuple[Outcome, dict[str, bytes]]] = Crew(make, workers, timeout, memory)
+        self._crew: Crew[tuple[Photo, ...], list[tuple[Photo, Outcome, dict[str, bytes]]]]
+        self._crew = Crew(make, workers, timeout, memory)
 
     def __call__(self, batch: Mapping[str, np.ndarray]) -> pa.Table:
         """A batch with the columns `path` and `bytes` -> a table of SCHEMA in the same order."""
@@ -95,11 +98,13 @@ class FaceBatch:
             for place, (path, data) in enumerate(zip(batch["path"], batch["bytes"], strict=True))
         ]
         rows: dict[int, dict[str, Any]] = {}
-        for photo, done in self._crew.map(photos):
+        share = max(1, min(self.handful, -(-len(photos) // self._crew.workers)))
+        for some, done in map_handfuls(self._crew, photos, share):
             if isinstance(done, Lost):
-                failed = Outcome(Input(Path(photo.path), photo.name), "failed", {}, explain(done))
-                done = failed, {}
-            rows[photo.place] = self._row(photo, *done)
+                item = Input(Path(some[0].path), some[0].name)
+                done = [(some[0], Outcome(item, "failed", {}, explain(done)), {})]
+            for photo, outcome, files in done:
+                rows[photo.place] = self._row(photo, outcome, files)
         return pa.Table.from_pylist([rows[photo.place] for photo in photos], schema=SCHEMA)
 
     def _row(self, photo: Photo, outcome: Outcome, files: Mapping[str, bytes]) -> dict[str, Any]:
@@ -142,14 +147,19 @@ class _Kept(Writer):
 
 def _start_photos(
     settings: Settings, threads: int, start: Start
-) -> Callable[[Photo], tuple[Outcome, dict[str, bytes]]]:
+) -> Callable[[Sequence[Photo]], list[tuple[Photo, Outcome, dict[str, bytes]]]]:
     """What a worker calls once."""
     kept = _Kept(Path(), Path())
-    do_photo = start(settings, threads, kept)
+    do_photos = start(settings, threads, kept)
 
-    def do(photo: Photo) -> tuple[Outcome, dict[str, bytes]]:
-        kept.files.clear()
-        outcome = do_photo(Input(Path(photo.path), photo.name), read=lambda _: photo.data)
-        return outcome, dict(kept.files)
+    def do(photos: Sequence[Photo]) -> list[tuple[Photo, Outcome, dict[str, bytes]]]:
+        items = [Input(Path(photo.path), photo.name) for photo in photos]
+        # Photos may share a name, here or for pathlib: they are told apart by the objects that stand for them.
+        photo_of = dict(zip(map(id, items), photos, strict=True))
+        done = []
+        for outcome in do_photos(items, read=lambda item: photo_of[id(item)].data):
+            done.append((photo_of[id(outcome.input)], outcome, dict(kept.files)))
+            kept.files.clear()
+        return done
 
     return do

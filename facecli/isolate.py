@@ -8,8 +8,10 @@ import os
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from multiprocessing import get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
@@ -142,6 +144,31 @@ class Crew(Generic[Item, Result]):
         worker.process.kill()
         worker.process.join()
         worker.pipe.close()
+
+
+def map_handfuls(
+    crew: Crew[tuple[Item, ...], Result], items: Iterable[Item], most: int
+) -> Iterator[tuple[tuple[Item, ...], Result | Lost]]:
+    """crew.map over handfuls of up to `most` items -> (handful, result), or ((item,), Lost).
+
+    A handful has the time of one item. If it is lost, its items are given again at once, one by one: so only that
+    one is lost which is to blame.
+    """
+    left = iter(items)
+    suspects: deque[Item] = deque()
+
+    def handfuls() -> Iterator[tuple[Item, ...]]:
+        while handful := (suspects.popleft(),) if suspects else tuple(islice(left, most)):
+            yield handful
+
+    while True:
+        for handful, result in crew.map(handfuls()):
+            if isinstance(result, Lost) and len(handful) > 1:
+                suspects.extend(handful)
+            else:
+                yield handful, result
+        if not suspects:  # the last handful may have been lost after the items had run out
+            return
 
 
 @dataclass(eq=False)

@@ -1,7 +1,7 @@
 """The whole method on one page: photo -> faces -> crops -> maps -> pose -> surface -> mesh, texture, landmarks."""
 
 import math
-import time
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Float32, UInt8
 
 from facecli.blendshapes import Expression, express, load_blendshapes
 from facecli.camera import Camera, Pose, camera_for, fit_pose, stepped_back
+from facecli.clock import Clock
 from facecli.complete import complete, load_face_model, to_mesh
 from facecli.crop import CROP, Crop, crop_from_detection, crop_from_square, exposed
 from facecli.detect import Detection, Detector
@@ -24,6 +25,7 @@ from facecli.geometry import (
     positions,
     region_mask,
 )
+from facecli.handful import Ask, Result, Steps, in_step
 from facecli.images import Image
 from facecli.landmarks import Landmarks, dense_landmarks
 from facecli.mesh import Mesh, grid_mesh
@@ -122,28 +124,45 @@ class Reconstructor:
         """
         if not isinstance(image, Image):
             image = Image(image)
-        clock = _Clock()
+        return next(self.together([self.steps(image, Clock())]))
+
+    def together(self, tasks: Iterable[Steps[Result]]) -> Iterator[Result]:
+        """The results of tasks made of `steps`, as each is finished; on a GPU their faces share batches.
+
+        On the CPU they do not: that would bring nothing, and the same photo could have other last bits.
+        """
+        return in_step(tasks, self.network, self.network.room)
+
+    def steps(self, image: Image, clock: Clock) -> Steps[list[Face]]:
+        """What `reconstruct` does, pausing wherever the network is to look. clock: is told the stages."""
         detections = self.detector.detect(image.pixels)
         clock.mark("detect")
         camera = camera_for(image.width, image.height, image.focal_35mm, self.focal)
-        looks = self._look(image, camera, [crop_from_detection(detection) for detection in detections])
+        crops = [crop_from_detection(detection) for detection in detections]
+        looks = yield from self._look(image, camera, crops, clock)
         camera, looks = _from_a_distance(camera, looks)
         clock.mark("network")
-        looks = self._reframe(image, camera, looks)
+        looks = yield from self._reframe(image, camera, looks, clock)
         clock.mark("reframe")
         found = [
             self._assemble(image, camera, detection, look, clock.shared(len(detections)))
             for detection, look in zip(detections, looks, strict=True)
         ]
+        clock.mark("assemble")
         return _credible([face for face in found if face is not None])
 
-    def _look(self, image: Image, camera: Camera, crops: list[Crop]) -> list[_Look]:
+    def _look(self, image: Image, camera: Camera, crops: list[Crop], clock: Clock) -> Steps[list[_Look]]:
         if not crops:
             return []
-        maps = self.network.run(np.stack([exposed(crop.warp(image.pixels, INPUT)) for crop in crops]))
-        return [_look_at(camera, crop, seen) for crop, seen in zip(crops, maps, strict=True)]
+        pictures = np.stack([exposed(crop.warp(image.pixels, INPUT)) for crop in crops])
+        clock.stop()
+        seen = yield Ask(pictures, image.width * image.height)
+        clock.resume(seen.seconds)
+        if seen.gpu_seconds:
+            clock.move("gpu", seen.gpu_seconds)
+        return [_look_at(camera, crop, maps) for crop, maps in zip(crops, seen.maps, strict=True)]
 
-    def _reframe(self, image: Image, camera: Camera, looks: list[_Look]) -> list[_Look]:
+    def _reframe(self, image: Image, camera: Camera, looks: list[_Look], clock: Clock) -> Steps[list[_Look]]:
         """Look once more, with a better crop, at the faces that the detector framed badly."""
         better: dict[int, Crop] = {}
         for i, look in enumerate(looks):
@@ -155,9 +174,8 @@ class Reconstructor:
                     and not _is_absurd(look.crop, improved)
                 ):
                     better[i] = improved
-        again = iter(self._look(image, camera, list(better.values())))
-        for i in better:
-            look = next(again)
+        again = yield from self._look(image, camera, list(better.values()), clock)
+        for i, look in zip(better, again, strict=True):
             if look.region.sum() >= SMALLEST_REGION:  # never trade a face for none
                 looks[i] = look
         return looks
@@ -167,7 +185,7 @@ class Reconstructor:
     ) -> Face | None:
         import cv2
 
-        clock = _Clock()
+        clock = Clock()
         if look.place is None:
             return None
         crop, maps, region = look.crop, look.maps, look.region
@@ -266,23 +284,6 @@ def _disagreement(face: Face) -> float:
     eyes = face.landmarks[36:42].mean(0), face.landmarks[42:48].mean(0)
     ours = np.stack([*eyes, *face.landmarks[[30, 48, 54]]])
     return float(np.linalg.norm(ours - face.detection.landmarks, axis=1).mean() / face.detection.size)
-
-
-class _Clock:
-    """Wall time by stage."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def mark(self, stage: str) -> None:
-        now = time.perf_counter()
-        self.seconds[stage] = now - self._last
-        self._last = now
-
-    def shared(self, faces: int) -> dict[str, float]:
-        """One face's share of what was done for all faces of the photo."""
-        return {stage: seconds / max(faces, 1) for stage, seconds in self.seconds.items()}
 
 
 @lru_cache(maxsize=4)

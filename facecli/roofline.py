@@ -64,10 +64,10 @@ def ceiling(photos: Sequence[Path]) -> Ceiling:
     reconstructor.detector._session = detector
     forward, crops = reconstructor.network._forward, 0
 
-    def counting(images: np.ndarray) -> dict[str, np.ndarray]:
+    def counting(pictures: np.ndarray) -> tuple[dict[str, np.ndarray], float]:
         nonlocal crops
-        crops += len(images)
-        return forward(images)
+        crops += len(pictures)
+        return forward(pictures)
 
     reconstructor.network._forward = counting
     for photo in photos:

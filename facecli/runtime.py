@@ -4,7 +4,9 @@ Nothing here prints, and nothing falls back to another device unasked.
 """
 
 import re
+import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -17,10 +19,11 @@ from facecli.weights import Weights
 
 UNIT = 100.0  # the network speaks of lengths in 100 mm
 LARGEST_BATCH = {"cpu": 4, "cuda": 32}
+ROOM = {"cpu": 0, "cuda": 64_000_000}  # pixels of photos whose faces may share a batch; 0: a photo's own only
 OUTPUTS = ("region", "coordinate", "depth", "log_variance", "opening", "detail")
 
-# float32 (n 3 512 512), RGB 0..1 -> the arrays named in OUTPUTS, as the network gives them.
-Forward: TypeAlias = Callable[[Float32[np.ndarray, "n 3 512 512"]], dict[str, np.ndarray]]
+# RGB crops -> the arrays named in OUTPUTS, as the network gives them, and the seconds that a GPU worked on them.
+Forward: TypeAlias = Callable[[UInt8[np.ndarray, "n 512 512 3"]], tuple[dict[str, np.ndarray], float]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,29 +49,26 @@ class Network:
     """
 
     def __init__(self, weights: Weights, device: str = "auto", threads: int = 0) -> None:
-        kind, index = _choose(device)
+        kind, place = _choose(device)
         self.device: str  # the device in words
+        self.room = ROOM[kind]
+        self.gpu_seconds = 0.0  # in which the GPU ran the network, so far
         self._batch = LARGEST_BATCH[kind]
         self._forward: Forward
         if kind == "cpu":
             self.device = "CPU (onnxruntime)"
             self._forward = _onnx_forward(weights, threads)
         else:
-            import torch
-
-            self.device = f"{torch.cuda.get_device_name(index)} (cuda:{index}, torch)"
-            self._forward = _torch_forward(weights, f"cuda:{index}")
+            self._forward = torch_network = _TorchNetwork(weights, place)
+            self.device = f"{torch_network.name} ({place}, torch)"
 
     def run(self, crops: UInt8[np.ndarray, "n 512 512 3"]) -> list[Maps]:
         """The maps of each crop (RGB), in order. Halves the batch when memory runs out, and remembers."""
         maps: list[Maps] = []
         while len(maps) < len(crops):
             chunk = crops[len(maps) : len(maps) + self._batch]
-            images = np.empty((len(chunk), 3, *chunk.shape[1:3]), np.float32)
-            for channel in range(3):
-                np.divide(chunk[..., channel], np.float32(255), out=images[:, channel])
             try:
-                outputs = self._forward(images)
+                outputs, seconds = self._forward(chunk)
             except Exception as error:  # each backend has its own type; only exhausted memory is handled
                 if not is_out_of_memory(error):
                     raise
@@ -79,6 +79,7 @@ class Network:
                     ) from error
                 self._batch = len(chunk) // 2
                 continue
+            self.gpu_seconds += seconds
             maps += [_maps(outputs, i) for i in range(len(chunk))]
         return maps
 
@@ -130,24 +131,29 @@ def is_out_of_memory(error: BaseException) -> bool:
     return any(sign in text for sign in signs)
 
 
-def _choose(device: str) -> tuple[str, int]:
-    """The backend, "cpu" or "cuda", and the index of the CUDA device."""
+def is_device_fault(error: BaseException) -> bool:
+    """Whether CUDA failed, memory apart: from then on it fails in all that this process asks of it."""
+    return "cuda error" in str(error).lower() and not is_out_of_memory(error)
+
+
+def _choose(device: str) -> tuple[str, str]:
+    """The backend, "cpu" or "cuda", and the device as torch calls it."""
     kind, _, number = device.partition(":")
     if not re.fullmatch("auto|cpu|cuda(:[0-9]+)?", device):
         raise DeviceError(f"unknown device {device!r}: choose auto, cpu, cuda or cuda:N")
     if kind == "cpu":
-        return "cpu", 0
+        return "cpu", "cpu"
     try:
         import torch
     except ImportError as error:
         if kind == "auto":
-            return "cpu", 0
+            return "cpu", "cpu"
         raise DeviceError(
             f"device {device} needs PyTorch with CUDA, which is not installed: pip install 'facecli[torch]'"
         ) from error
     if not torch.cuda.is_available():
         if kind == "auto":
-            return "cpu", 0
+            return "cpu", "cpu"
         build = torch.version.cuda
         reason = f"finds no usable GPU (built for CUDA {build})" if build else "was built without CUDA"
         raise DeviceError(
@@ -159,7 +165,7 @@ def _choose(device: str) -> tuple[str, int]:
         raise DeviceError(
             f"device {device} does not exist: PyTorch sees {count} CUDA device(s), cuda:0 to cuda:{count - 1}"
         )
-    return "cuda", index
+    return "cuda", f"cuda:{index}"
 
 
 def _onnx_forward(weights: Weights, threads: int) -> Forward:
@@ -171,36 +177,77 @@ def _onnx_forward(weights: Weights, threads: int) -> Forward:
             f"network.onnx has no output {', '.join(missing)}: the weights are of another version"
         )
 
-    def forward(images: Float32[np.ndarray, "n 3 512 512"]) -> dict[str, np.ndarray]:
-        return dict(zip(OUTPUTS, session.run(list(OUTPUTS), {"image": images}), strict=True))
+    def forward(crops: UInt8[np.ndarray, "n 512 512 3"]) -> tuple[dict[str, np.ndarray], float]:
+        images = np.empty((len(crops), 3, *crops.shape[1:3]), np.float32)
+        for channel in range(3):
+            np.divide(crops[..., channel], np.float32(255), out=images[:, channel])
+        return dict(zip(OUTPUTS, session.run(list(OUTPUTS), {"image": images}), strict=True)), 0.0
 
     return forward
 
 
-def _torch_forward(weights: Weights, device: str) -> Forward:
-    import torch
+class _TorchNetwork:
+    """The network by torch, in float32; "cpu" can stand in for a CUDA device, whose clock is then the wall's.
 
-    from facecli.model import FaceNetwork, ModelConfig
+    Raises WeightsError, and DeviceError when the device has no memory left for the network.
+    """
 
-    tensors = weights.tensors("network.safetensors")
-    try:
-        config: dict[str, Any] = {}
-        for key, value in weights.manifest.config.items():  # JSON knows no tuples
-            config[key] = tuple(value) if isinstance(value, list) else value
-        network = FaceNetwork(ModelConfig(**config))
-        # The file holds halves to be small; the network runs in float32, as the ONNX does.
-        network.load_state_dict({key: torch.from_numpy(value).float() for key, value in tensors.items()})
-    except (TypeError, RuntimeError) as error:
-        raise WeightsError(f"network.safetensors does not fit this version's network: {error}") from error
-    network = network.eval().to(device)
+    def __init__(self, weights: Weights, device: str) -> None:
+        import torch
 
-    def forward(images: Float32[np.ndarray, "n 3 512 512"]) -> dict[str, np.ndarray]:
-        with torch.inference_mode():
-            batch = torch.from_numpy(images).to(device).contiguous(memory_format=torch.channels_last)
-            outputs = network(batch)
-            return {name: getattr(outputs, name).float().cpu().numpy() for name in OUTPUTS}
+        from facecli.model import FaceNetwork, ModelConfig
 
-    return forward
+        self.device, self.on_card = device, device != "cpu"
+        self.name: str = torch.cuda.get_device_name(device) if self.on_card else "no GPU"
+        tensors = weights.tensors("network.safetensors")
+        try:
+            config: dict[str, Any] = {}
+            for key, value in weights.manifest.config.items():  # JSON knows no tuples
+                config[key] = tuple(value) if isinstance(value, list) else value
+            network = FaceNetwork(ModelConfig(**config)).eval()
+            # The file holds halves to be small; the network runs in float32, as the ONNX does.
+            network.load_state_dict({key: torch.from_numpy(value).float() for key, value in tensors.items()})
+        except (TypeError, RuntimeError) as error:
+            raise WeightsError(f"network.safetensors does not fit this version's network: {error}") from error
+        try:
+            self._network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            raise DeviceError(
+                f"{self.name} ({device}) has no memory left for the network: "
+                "close other programs, use fewer --workers, or choose another --device"
+            ) from error
+
+    def __call__(self, crops: UInt8[np.ndarray, "n 512 512 3"]) -> tuple[dict[str, np.ndarray], float]:
+        import torch
+
+        with torch.cuda.device(self.device) if self.on_card else nullcontext(), torch.inference_mode():
+            # Bytes travel, a quarter of what floats would be, from memory that the card reads by itself. As (n, y, x,
+            # colour) they are in the order that its convolutions like best: "channels last".
+            host = torch.from_numpy(crops)
+            there = (host.pin_memory() if self.on_card else host).to(self.device, non_blocking=True)
+            images = there.permute(0, 3, 1, 2).float().div_(255)
+            began = self._now()
+            outputs = self._network(images)
+            ended = self._now()
+            back = {name: getattr(outputs, name).to("cpu", non_blocking=True) for name in OUTPUTS}
+            if self.on_card:
+                torch.cuda.current_stream().synchronize()
+                seconds = began.elapsed_time(ended) / 1000
+            else:
+                seconds = ended - began
+            return {name: tensor.numpy() for name, tensor in back.items()}, seconds
+
+    def _now(self) -> Any:
+        """This moment in what the device does: a CUDA event; of the stand-in, the time."""
+        import torch
+
+        if not self.on_card:
+            return time.perf_counter()
+        event: Any = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event.record()
+        return event
 
 
 def _maps(outputs: dict[str, np.ndarray], i: int) -> Maps:

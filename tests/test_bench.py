@@ -5,11 +5,14 @@ from typing import Any
 
 import pytest
 
+from facecli import bench
+from facecli.batch import DoPhotos, start_worker
 from facecli.bench import bench_lines, growth, prepare, run_bench
 from facecli.errors import ImageError, InputError
 from facecli.images import read_image
 from facecli.inputs import Input
 from facecli.options import Options, Settings
+from facecli.store import Writer
 
 EXAMPLES = Path(__file__).parent.parent / "examples/photos"
 FACTS: dict[str, Any] = {
@@ -20,6 +23,7 @@ FACTS: dict[str, Any] = {
     "photos_per_second": 8.256,
     "faces_per_second": 8.25,
     "stages": {"decode": 0.05, "network": 0.15},
+    "gpu_busy": None,
     "peak_bytes": 987_600_000,
     "bytes_per_thousand": -123_456.0,
     "ceiling": {
@@ -41,7 +45,33 @@ def test_a_run_is_measured_by_the_engine_s_own_words() -> None:
     assert list(facts["stages"])[:3] == ["read", "decode", "detect"] and facts["stages"]["network"] > 0
     assert sum(facts["stages"].values()) < 1.2 / facts["photos_per_second"]
     assert 1e8 < facts["peak_bytes"] < 4e9 and facts["bytes_per_thousand"] is None
-    assert 0 < facts["ceiling"]["share"] < 1
+    assert 0 < facts["ceiling"]["share"] < 1 and facts["gpu_busy"] is None and "gpu" not in facts["stages"]
+
+
+def start_on_torch(settings: Settings, threads: int, writer: Writer) -> DoPhotos:
+    """A worker that does what it does for a GPU, on torch's CPU."""
+    from facecli import runtime
+
+    runtime._choose = lambda device: ("cuda", "cpu")
+    return start_worker(settings, threads, writer)
+
+
+def test_a_gpu_s_share_of_the_time_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In handfuls, through the engine; torch's CPU stands in for the GPU."""
+    pytest.importorskip("torch")
+    monkeypatch.setattr(bench, "start_worker", start_on_torch)
+    monkeypatch.setattr(bench, "default_handful", lambda device, timeout: 2)
+    photo = EXAMPLES / "synthetic_front.jpg"
+    settings = Settings(Options(("ply",), preview=False, meshes=("pixel",)), device="cuda")
+    facts = run_bench([Input(photo, photo.name)], settings, workers=1, count=5, size=256, python=None)
+    assert (facts["photos"], facts["faces"], facts["failed"]) == (5, 5, 0)
+    assert 0 < facts["stages"]["gpu"] < sum(facts["stages"].values()) and "ceiling" not in facts
+    # The rate is seen from outside, where photos arrive by the handful: this run is too short for the two to agree.
+    assert facts["gpu_busy"] == pytest.approx(facts["stages"]["gpu"] * facts["photos_per_second"])
+
+
+def test_people_read_the_gpu_s_share() -> None:
+    assert "     83% of the time the GPU runs the network" in bench_lines(FACTS | {"gpu_busy": 0.8349})
 
 
 def test_people_read_the_same() -> None:

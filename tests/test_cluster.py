@@ -16,6 +16,7 @@ import stand_in
 pa = pytest.importorskip("pyarrow", reason="needs the extra facecli[ray]")
 import pyarrow.parquet as parquet  # noqa: E402
 
+from facecli import cluster  # noqa: E402
 from facecli.assemble import open_rows, write_rows  # noqa: E402
 from facecli.cluster import COMPACT, SCHEMA, FaceBatch, result_name  # noqa: E402
 from facecli.errors import UsageError, WeightsError  # noqa: E402
@@ -81,7 +82,12 @@ def check_outcomes(rows: list[dict[str, Any]], without: tuple[str, ...] = ()) ->
         assert (row["faces"] > 0) == (row["status"] == "ok") == bool(row["files"])
 
 
-def test_a_batch_survives_what_befalls_its_photos(album: Path) -> None:
+@pytest.mark.parametrize("handful", [1, 5])
+def test_a_batch_survives_what_befalls_its_photos(
+    album: Path, handful: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "default_handful", lambda device, timeout: handful)
+    monkeypatch.setenv("HANDFUL", str(handful))
     faces = FaceBatch(root=str(album), timeout=5.0, start=stand_in.start)
     with faces._crew:
         batch = batch_of(album)

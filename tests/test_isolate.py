@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from facecli.errors import UsageError, WeightsError, WorkerError
-from facecli.isolate import Crew, Lost
+from facecli.isolate import Crew, Lost, map_handfuls
 
 
 def misbehave(item: str) -> str:
@@ -43,6 +43,10 @@ def misbehave(item: str) -> str:
 
 def make() -> Callable[[str], str]:
     return misbehave
+
+
+def make_for_handfuls() -> Callable[[tuple[str, ...]], list[str]]:
+    return lambda items: [misbehave(item) for item in items]
 
 
 def make_nothing(how: str) -> Callable[[str], str]:
@@ -78,6 +82,47 @@ def test_the_dead_take_nobody_with_them() -> None:
     assert len({str(result).rsplit(" ", 1)[-1] for result in good}) >= 3, "the dead were replaced"
     left = [" ".join(child.cmdline()) for child in psutil.Process().children()]
     assert not [command for command in left if "spawn_main" in command]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is limited on Linux only")
+def test_of_a_handful_only_the_guilty_is_lost() -> None:
+    """Guilty ones in the middle, two in one handful, one at the end when all items are given."""
+    bad = {
+        "segfault": Lost("crashed", "SIGSEGV"),
+        "exit": Lost("crashed", "status 3"),
+        "hang": Lost("late", "1.5 s"),
+        "exit last": Lost("crashed", "status 3"),
+    }
+    good = [f"good {n}" for n in range(16)]
+    items = [*good[:2], "segfault", *good[2:9], "exit", "hang", *good[9:12], "hoard", *good[12:], "exit last"]
+    given = iter(items)
+    with Crew(make_for_handfuls, workers=2, timeout=1.5, memory=1 << 30) as crew:
+        told = list(map_handfuls(crew, given, 4))
+    assert {handful[0]: result for handful, result in told if isinstance(result, Lost)} == bad
+    done = {
+        item: answer
+        for handful, answers in told
+        if not isinstance(answers, Lost)
+        for item, answer in zip(handful, answers, strict=True)
+    }
+    assert done.keys() == {*good, "hoard"} and done["hoard"] == "MemoryError"
+    assert all(answer.startswith(f"{item} by ") for item, answer in done.items() if item != "hoard")
+    assert sum(len(handful) for handful, _ in told) == len(items), "each item once"
+    assert [handful for handful, _ in told if len(handful) == 4] and next(given, None) is None
+
+
+def test_items_of_a_lost_handful_are_done_before_those_that_wait() -> None:
+    items = [f"good {n}" for n in range(12)]
+    with Crew(make_for_handfuls, workers=1, timeout=30) as crew:
+        told = [handful for handful, _ in map_handfuls(crew, ["a", "exit", "b", *items], 3)]
+    alone, rest = told[:3], told[3:]
+    assert alone == [("a",), ("exit",), ("b",)]
+    assert rest == [tuple(items[n : n + 3]) for n in range(0, 12, 3)]
+
+
+def test_no_items_are_no_handfuls() -> None:
+    with Crew(make_for_handfuls, workers=1, timeout=30) as crew:
+        assert list(map_handfuls(crew, [], 3)) == []
 
 
 def test_workers_stay_between_maps_and_no_more_start_than_there_are_items() -> None:

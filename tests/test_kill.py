@@ -106,10 +106,15 @@ def survive(
     assert facts(broken) == facts(whole)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize(("seed", "handful"), [(1, "1"), (2, "1"), (3, "4")])
 def test_killed_and_resumed_trees_are_those_of_an_unbroken_run(
-    tmp_path: Path, make_picture: Callable[..., bytes], seed: int
+    tmp_path: Path,
+    make_picture: Callable[..., bytes],
+    seed: int,
+    handful: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("HANDFUL", handful)
     album = tmp_path / "album"
     (album / "deep").mkdir(parents=True)
     for n in range(40):

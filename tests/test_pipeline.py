@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from facecli import runtime
+from facecli.clock import Clock
 from facecli.crop import crop_from_square
 from facecli.errors import DeviceError
 from facecli.images import Image, read_image
@@ -118,6 +120,50 @@ def test_two_runs_give_the_same_bytes(reconstructor: Reconstructor, astronaut: F
     again = reconstructor.reconstruct(photo("astronaut.jpg"))[0]
     assert again.mesh.vertices.tobytes() == astronaut.mesh.vertices.tobytes()
     assert again.mesh.faces.tobytes() == astronaut.mesh.faces.tobytes()
+
+
+@pytest.fixture
+def on_torch(monkeypatch: pytest.MonkeyPatch) -> Reconstructor:
+    """What a GPU gets, on torch's CPU."""
+    pytest.importorskip("torch")
+    monkeypatch.setattr(runtime, "_choose", lambda device: ("cuda", "cpu"))
+    return Reconstructor(device="cuda", threads=1)
+
+
+def test_faces_that_share_a_batch_by_torch_are_those_of_the_cpu_alone(
+    reconstructor: Reconstructor, on_torch: Reconstructor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["synthetic_side.jpg", "astronaut.jpg", "synthetic_tilted.jpg"]
+    blank = Image(np.full((64, 64, 3), 128, np.uint8))
+    images, clocks = [*map(photo, names), blank], [Clock() for _ in range(4)]
+    batches, forward = [], on_torch.network._forward
+    monkeypatch.setattr(
+        on_torch.network, "_forward", lambda crops: batches.append(len(crops)) or forward(crops)
+    )
+    tasks = [on_torch.steps(image, clock) for image, clock in zip(images, clocks, strict=True)]
+    none, *found = on_torch.together(tasks)
+    assert none == [] and batches[0] == 3
+    alone = {
+        face.detection.box.tobytes(): face for image in images for face in reconstructor.reconstruct(image)
+    }
+    assert len(alone) == sum(map(len, found)) == 3
+    for faces in found:
+        for face in faces:
+            other = alone[face.detection.box.tobytes()]
+            assert np.abs(face.landmarks - other.landmarks).max() < 0.05, "pixels"
+            assert np.abs(face.pose.matrix - other.pose.matrix)[:3, :3].max() < 1e-4
+            np.testing.assert_allclose(face.complete.vertices, other.complete.vertices, atol=5e-5)
+            np.testing.assert_allclose(face.maps.detail, other.maps.detail, atol=1e-3)
+    assert clocks[1].seconds["gpu"] > 0 and "gpu" not in clocks[3].seconds
+
+
+def test_on_the_cpu_no_photo_shares_a_batch_so_that_bytes_do_not_depend_on_it(
+    reconstructor: Reconstructor, astronaut: Face
+) -> None:
+    images = [photo("synthetic_side.jpg"), photo("astronaut.jpg")]
+    _, (again,) = reconstructor.together(reconstructor.steps(image, Clock()) for image in images)
+    assert again.mesh.vertices.tobytes() == astronaut.mesh.vertices.tobytes()
+    assert "gpu" not in again.seconds
 
 
 def test_detail_changes_the_surface_but_not_where_the_face_is(astronaut: Face) -> None:

@@ -40,11 +40,14 @@ def slow_album(album: Path, make_picture: MakePicture) -> Path:
     return album
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code", "handful"),
+    [(signal.SIGINT, 130, "1"), (signal.SIGTERM, 143, "1"), (signal.SIGINT, 130, "2")],
+)
 def test_once_interrupted_what_has_begun_is_finished(
-    tmp_path: Path, slow_album: Path, number: int, code: int
+    tmp_path: Path, slow_album: Path, number: int, code: int, handful: str
 ) -> None:
-    process = started_run(tmp_path, slow_album, MINUTE="1")
+    process = started_run(tmp_path, slow_album, MINUTE="1", HANDFUL=handful)
     os.killpg(process.pid, number)  # as terminals and schedulers do
     stderr = process.communicate(timeout=20)[1].decode()
     assert process.returncode == code and "Traceback" not in stderr
@@ -116,12 +119,13 @@ def test_retry_failed_overwrite_and_other_weights(tmp_path: Path, album: Path) -
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="signals and memory limits as on Linux")
+@pytest.mark.parametrize("handful", ["1", "5"])
 def test_a_crash_a_hang_and_a_hoard_cost_one_photo_each(
-    tmp_path: Path, album: Path, make_picture: MakePicture
+    tmp_path: Path, album: Path, make_picture: MakePicture, handful: str
 ) -> None:
     for width in (73, 74, 75, 76):
         (album / f"bad{width}.jpg").write_bytes(make_picture("JPEG", (width, 41)))
-    limits = {"FACECLI_TIMEOUT": "2", "FACECLI_MEMORY": "1"}
+    limits = {"FACECLI_TIMEOUT": "2", "FACECLI_MEMORY": "1", "HANDFUL": handful}
     code, stdout, stderr = run("reconstruct", album, "-o", tmp_path / "out", "--json", **limits)
     errors = {row["name"]: row["error"] for row in map(json.loads, stdout.splitlines())}
     assert code == 1 and "Traceback" not in stderr

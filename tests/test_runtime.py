@@ -11,8 +11,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save
 
+from facecli import runtime
 from facecli.errors import DeviceError, WeightsError
-from facecli.runtime import OUTPUTS, Maps, Network, _torch_forward, cpu_session, is_out_of_memory
+from facecli.runtime import OUTPUTS, Maps, Network, cpu_session, is_device_fault, is_out_of_memory
 from facecli.weights import Manifest, Weights, WeightsFile
 
 
@@ -135,11 +136,11 @@ class Scarce:
         self.forward, self.room, self.error = network._forward, room, error
         self.batches: list[int] = []
 
-    def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        self.batches.append(len(images))
-        if len(images) > self.room:
+    def __call__(self, pictures: np.ndarray) -> tuple[dict[str, np.ndarray], float]:
+        self.batches.append(len(pictures))
+        if len(pictures) > self.room:
             raise self.error
-        return self.forward(images)
+        return self.forward(pictures)
 
 
 class OutOfMemoryError(RuntimeError):
@@ -276,21 +277,78 @@ def torch_weights(folder: Path, **changes: Any) -> tuple[Weights, Any]:
     return weights_of(folder, save(tensors), "network.safetensors", SMALL | changes), network
 
 
-def test_torch_runs_the_network_of_the_safetensors(tmp_path: Path) -> None:
-    torch = pytest.importorskip("torch")
+@pytest.fixture
+def torch_instead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """device="cuda" is what it is with a GPU, on torch's CPU."""
+    pytest.importorskip("torch")
+    monkeypatch.setattr(runtime, "_choose", lambda device: ("cuda", "cpu"))
+
+
+def test_torch_runs_the_network_of_the_safetensors(tmp_path: Path, torch_instead: None) -> None:
+    import torch
+
     weights, network = torch_weights(tmp_path)
-    images = np.random.default_rng(0).random((2, 3, 512, 512), np.float32)
-    outputs = _torch_forward(weights, "cpu")(images)
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 512, 512, 3), np.uint8)
+    ours = Network(weights, device="cuda")
+    assert (ours.device, ours.room > 0, ours.gpu_seconds) == ("no GPU (cpu, torch)", True, 0.0)
+    found = ours.run(pictures)
     with torch.inference_mode():
-        expected = network(torch.from_numpy(images))
-    assert tuple(outputs) == OUTPUTS
-    for name, array in outputs.items():
-        assert array.dtype == np.float32
-        np.testing.assert_allclose(array, getattr(expected, name).numpy(), atol=1e-4)
+        wanted = network(torch.from_numpy(pictures.transpose(0, 3, 1, 2) / np.float32(255)))
+    for i, maps in enumerate(found):
+        expected = {
+            "region": torch.sigmoid(wanted.region[i, 0]),
+            "coordinate": 100 * wanted.coordinate[i].permute(1, 2, 0),
+            "depth": 100 * wanted.depth[i, 0],
+            "sigma": 100 * torch.exp(wanted.log_variance[i, 0] / 2),
+            "opening": torch.sigmoid(wanted.opening[i, 0]),
+            "detail": wanted.detail[i, 0],
+        }
+        for name, values in expected.items():
+            np.testing.assert_allclose(getattr(maps, name), values.numpy(), atol=2e-3, err_msg=name)
+
+
+def test_a_gpu_s_seconds_add_up_over_batches(tmp_path: Path, torch_instead: None) -> None:
+    network = Network(torch_weights(tmp_path)[0], device="cuda")
+    told = []
+    for count in (1, 2):
+        network.run(crops(count))
+        told.append(network.gpu_seconds)
+    assert 0 < told[0] < told[1]
+
+
+def test_a_gpu_without_room_for_the_batch_gets_half(tmp_path: Path, torch_instead: None) -> None:
+    network = Network(torch_weights(tmp_path)[0], device="cuda")
+    at_once = network.run(crops(7))
+    network._batch = 8
+    network._forward = scarce = Scarce(network, 2, OutOfMemoryError("CUDA out of memory"))
+    for alone, together in zip(network.run(crops(7)), at_once, strict=True):
+        np.testing.assert_allclose(alone.coordinate, together.coordinate, atol=2e-3)
+    assert scarce.batches == [7, 3, 1, 1, 1, 1, 1, 1, 1]
 
 
 @pytest.mark.parametrize("changes", [{"pyramid": 16}, {"colour": "blue"}])
-def test_torch_weights_of_another_network(tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_torch_weights_of_another_network(
+    tmp_path: Path, changes: dict[str, Any], torch_instead: None
+) -> None:
     weights, _ = torch_weights(tmp_path, **changes)
     with pytest.raises(WeightsError, match="does not fit this version's network"):
-        _torch_forward(weights, "cpu")
+        Network(weights, device="cuda")
+
+
+def test_a_gpu_that_has_no_memory_for_the_network_says_so(
+    tmp_path: Path, torch_instead: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights, network = torch_weights(tmp_path)
+
+    def full(*_: object, **__: object) -> None:
+        raise RuntimeError("CUDA error: out of memory")
+
+    monkeypatch.setattr(type(network), "to", full)
+    with pytest.raises(DeviceError, match=r"no memory left for the network.*fewer --workers"):
+        Network(weights, device="cuda")
+
+
+def test_cuda_that_fails_is_told_from_cuda_that_is_full() -> None:
+    assert is_device_fault(RuntimeError("CUDA error: an illegal memory access was encountered"))
+    for error in (RuntimeError("CUDA error: out of memory"), RuntimeError("shape mismatch"), MemoryError()):
+        assert not is_device_fault(error)
