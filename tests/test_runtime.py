@@ -307,6 +307,18 @@ def test_torch_runs_the_network_of_the_safetensors(tmp_path: Path, torch_instead
             np.testing.assert_allclose(getattr(maps, name), values.numpy(), atol=2e-3, err_msg=name)
 
 
+def test_a_gpu_computes_in_float32_and_leaves_the_setting_to_others(
+    tmp_path: Path, torch_instead: None
+) -> None:
+    from torch.backends import cudnn
+
+    network, before = Network(torch_weights(tmp_path)[0], device="cuda"), cudnn.allow_tf32
+    seen = []
+    network._forward._network.register_forward_pre_hook(lambda *_: seen.append(cudnn.allow_tf32))
+    network.run(crops(1))
+    assert before and seen == [False] and cudnn.allow_tf32
+
+
 def test_a_gpu_s_seconds_add_up_over_batches(tmp_path: Path, torch_instead: None) -> None:
     network = Network(torch_weights(tmp_path)[0], device="cuda")
     told = []
