@@ -106,7 +106,7 @@ def _do_photo(
         if own_memory and _is_out_of_memory(exc):
             error = NO_MEMORY
         elif is_device_fault(exc):  # CUDA answers no more in this process: let another one begin
-            sys.exit(FAULTY_DEVICE)
+            raise SystemExit(FAULTY_DEVICE) from exc
         elif isinstance(exc, FaceError):
             if exc.exit_code != 1:
                 raise
