@@ -5,7 +5,7 @@ import pytest
 import trimesh
 from heads import head_model, needs_assets, random_head, view
 
-from facecli.train.raster import interpolate, rasterize, vertex_normals
+from facecli.train.raster import interpolate, rasterize, unit, vertex_normals
 
 
 @needs_assets
@@ -86,3 +86,14 @@ def test_vertex_normals_of_a_sphere_point_outwards():
     sphere = trimesh.creation.icosphere(3, 20.0)
     found = vertex_normals(sphere.vertices.astype(np.float32), sphere.faces.astype(np.int32))
     assert (found * sphere.vertices / 20).sum(1).min() > 0.999
+
+
+def test_unit_vectors_keep_their_direction_and_nothing_stays_nothing():
+    vectors = np.random.default_rng(0).normal(0, 50, (4, 5, 3)).astype(np.float32)
+    vectors[0, 0] = 0
+    made = unit(vectors)
+    assert made.shape == vectors.shape
+    assert (made[0, 0] == 0).all()
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    np.testing.assert_allclose(made * length, vectors, atol=1e-3)
+    np.testing.assert_allclose(np.linalg.norm(made.reshape(-1, 3)[1:], axis=-1), 1, atol=1e-6)

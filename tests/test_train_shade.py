@@ -5,8 +5,9 @@ import pytest
 import trimesh
 
 from facecli.train.lift import spherical_harmonics
-from facecli.train.light import COSINE_LOBE, basis, directions_of_map
-from facecli.train.shade import ambient_occlusion, bump, visible_from
+from facecli.train.light import COSINE_LOBE, Light, basis, directions_of_map
+from facecli.train.raster import unit
+from facecli.train.shade import WRAP, ambient_occlusion, bump, shade, visible_from
 
 
 def sphere(radius=80.0):
@@ -85,3 +86,40 @@ def test_relief_tilts_the_normal_by_its_slope():
     tilted = bump(normals, positions, (slope * x).astype(np.float32))[16, 16]
     np.testing.assert_allclose(tilted, np.array([-slope, 0, -1]) / np.hypot(slope, 1), atol=1e-4)
     np.testing.assert_allclose(bump(normals, positions, np.zeros((32, 32), np.float32)), normals, atol=1e-6)
+
+
+def test_skin_without_gloss_is_albedo_times_the_irradiance_of_the_basis():
+    """The compiled harmonics are those of `light.basis`, the lamp's share falls off as the wrapped cosine."""
+    rng = np.random.default_rng(0)
+    count = 200
+    normals, view = (unit(rng.normal(size=(count, 3)).astype(np.float32)) for _ in range(2))
+    albedo = rng.random((count, 3), np.float32)
+    occlusion, seen = rng.random((2, count), np.float32)
+    harmonics = rng.normal(0, 0.3, (9, 3)).astype(np.float32)
+    lamp = np.array([0.6, 0.0, 0.8], np.float32)
+    light = Light(harmonics, np.ones((8, 16, 3), np.float32), lamp, np.array([1.0, 2, 3], np.float32))
+    made = shade(albedo, normals, view, occlusion, seen, np.zeros(count, np.float32), light)
+    ambient = np.maximum(basis(normals) @ harmonics, 0.02) * occlusion[:, None]
+    direct = (
+        np.maximum(((normals @ lamp)[:, None] + WRAP) / (1 + WRAP), 0) * seen[:, None] * light.lamp_colour
+    )
+    np.testing.assert_allclose(made, albedo * (ambient + direct), rtol=1e-4, atol=1e-5)
+
+
+def test_gloss_shows_the_mirrored_sky_and_the_lamp():
+    """Looked at from straight ahead, a mirror that faces the camera shows what is behind it; the lamp is brightest."""
+    mirror = np.zeros((8, 16, 3), np.float32)
+    mirror[3:5, 7:9] = 5.0  # straight ahead
+    ahead = np.array([[0.0, 0, 1]], np.float32)
+    dark, one = np.zeros((9, 3), np.float32), np.ones(1, np.float32)
+    nothing, white = np.zeros(3, np.float32), np.ones(3, np.float32)
+
+    def shine(lamp_colour, seen, normals=ahead):
+        light = Light(dark, mirror, ahead[0], lamp_colour)
+        return shade(np.zeros((1, 3), np.float32), normals, ahead, one, seen, one, light)[0, 0]
+
+    assert shine(nothing, one) == pytest.approx(5 * 0.028, rel=1e-4)
+    assert shine(white, one) > shine(nothing, one)
+    assert shine(white, 0 * one) == shine(nothing, one)
+    aside = unit(np.array([[1.0, 0, 1]], np.float32))
+    assert shine(nothing, one, aside) == 0  # mirrors what is to the right, which is dark
