@@ -8,6 +8,7 @@ import pytest
 import torch
 from heads import ASSETS, needs_assets
 from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save
 from safetensors.torch import save_file
 
 from facecli.complete import load_geometry
@@ -99,6 +100,22 @@ def test_a_difference_between_the_runtimes_is_refused(checkpoint, tmp_path, monk
     with pytest.raises(RuntimeError, match="differ"):
         module.publish(checkpoint, ASSETS, tmp_path, "1", "today", {})
     assert not (tmp_path / "manifest.json").exists()
+
+
+@needs_assets
+def test_modes_that_differ_in_their_last_bits_stay_for_the_network_that_was_trained_for_them(
+    published, tmp_path
+):
+    for path in published[0].iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    tensors = load_tensors((tmp_path / "completion.safetensors").read_bytes())
+    modes = tensors["modes"].copy()
+    modes[0, 0, 0] = np.nextafter(modes[0, 0, 0], np.float16(9))
+    for change, stays in ((modes, True), (tensors["modes"] * np.float16(1.1), False)):
+        (tmp_path / "completion.safetensors").write_bytes(save({**tensors, "modes": change}))
+        module.publish_geometry(ASSETS, tmp_path)
+        back = load_tensors((tmp_path / "completion.safetensors").read_bytes())["modes"]
+        np.testing.assert_array_equal(back, change if stays else tensors["modes"])
 
 
 @needs_assets
