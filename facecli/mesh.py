@@ -14,7 +14,9 @@ from jaxtyping import Bool, Float, Float32, Int32, UInt8
 from facecli.camera import Pose
 from facecli.geometry import STEEPEST, extent, steepness
 
-_ISLAND = 0.02  # of the largest piece's vertices: smaller pieces are dropped
+_ISLAND = (
+    0.04  # of the largest piece's vertices: smaller pieces, as a strip of neck below the chin, are dropped
+)
 _TRIM, _TRIM_WINDOW = (
     4.0,
     1 / 51,
@@ -62,18 +64,15 @@ def grid_mesh(
     positions: mm, camera frame, of the pixels of a crop; the crop itself is the texture that `uv` points
     into. Cut where `geometry.connected` cuts, and trimmed where the surface is seen almost edge-on. Every
     edge has one or two triangles, every triangle area and a front towards the camera, every vertex a
-    triangle; pieces below a fiftieth of the largest are dropped. Nothing to connect gives a mesh of no
+    triangle; pieces below 4 % of the largest are dropped. Nothing to connect gives a mesh of no
     vertices. Before displacement a vertex projects exactly to the pixel it came from.
     """
     height, width = mask.shape
     rows, columns = extent(mask)
     surface, used = positions[rows, columns], mask[rows, columns]
     used = used & np.isfinite(surface).all(axis=2) & (surface[..., 2] > _CLOSEST_MM)
-    used, sideways, downwards = _without_islands(
-        *_links(surface, used, 1 + 2 * round(width * _TRIM_WINDOW / 2))
-    )
-
-    triangles = _triangles(surface, sideways, downwards)
+    used, sideways, downwards = _links(surface, used, 1 + 2 * round(width * _TRIM_WINDOW / 2))
+    triangles = _without_islands(_triangles(surface, sideways, downwards), used.shape)
     taken = np.zeros(used.size, dtype=bool)
     taken[triangles.ravel()] = True
     kept = np.flatnonzero(taken)
@@ -145,22 +144,24 @@ def _links(
     return kept, joined[0] & kept[:, 1:] & kept[:, :-1], joined[1] & kept[1:] & kept[:-1]
 
 
-def _without_islands(
-    used: Bool[np.ndarray, "h w"], sideways: Bool[np.ndarray, "h w-1"], downwards: Bool[np.ndarray, "h-1 w"]
-) -> tuple[Bool[np.ndarray, "h w"], Bool[np.ndarray, "h w-1"], Bool[np.ndarray, "h-1 w"]]:
-    """Only the pixels of pieces that matter, and the links among them."""
+def _without_islands(triangles: Int32[np.ndarray, "f 3"], shape: tuple[int, int]) -> Int32[np.ndarray, "g 3"]:
+    """Only the triangles of pieces that matter; corners are flat indices of a pixel grid of that shape."""
     import cv2
 
-    # Pixels at even places, links between them at odd ones: pieces of this picture are pieces of the surface.
-    height, width = used.shape
+    # Pixels at even places, triangles' edges between them at odd ones: pieces of this picture are pieces of the mesh.
+    # A triangle has one edge along a row and one along a column; by its third, a diagonal, it joins nothing more.
+    height, width = shape
     graph = np.zeros((2 * height - 1, 2 * width - 1), np.uint8)
-    graph[::2, ::2], graph[::2, 1::2], graph[1::2, ::2] = used, sideways, downwards
+    rows, columns = np.divmod(triangles, width)
+    for start, end in ((0, 1), (1, 2), (2, 0)):
+        y, x = rows[:, start] + rows[:, end], columns[:, start] + columns[:, end]
+        graph[2 * rows[:, start], 2 * columns[:, start]] = 1
+        straight = (y + x) % 2 == 1
+        graph[y[straight], x[straight]] = 1
     _, label, facts, _ = cv2.connectedComponentsWithStats(graph, connectivity=4)
     area = facts[:, cv2.CC_STAT_AREA].copy()
     area[0] = 0
-    matters = area >= max(_ISLAND * area.max(), 1)
-    keep = matters[label]
-    return used & keep[::2, ::2], sideways & keep[::2, 1::2], downwards & keep[1::2, ::2]
+    return triangles[(area >= _ISLAND * area.max())[label[2 * rows[:, 0], 2 * columns[:, 0]]]]
 
 
 def _triangles(

@@ -97,6 +97,20 @@ def test_surface_is_cut_at_a_step_and_both_sides_are_kept():
     assert (side.all(1) | ~side.any(1)).all() and side.any() and not side.all()
 
 
+def test_a_small_piece_that_hangs_on_the_rest_by_a_line_without_triangles_is_dropped():
+    truth = scene()
+    y, x = np.argwhere(truth.mask).mean(0).astype(int)
+    mask = np.zeros_like(truth.mask)
+    mask[y - 30 : y + 10, x - 20 : x + 20] = True
+    mask[y + 10 : y + 14, x] = True  # a line one pixel wide
+    mask[y + 14 : y + 19, x - 3 : x + 4] = True
+    mesh = build(truth, mask)
+    assert_sound(mesh)
+    rows = np.round(mesh.uv[:, 1] * len(mask) - 0.5)
+    assert rows.min() == y - 30 and y + 9 <= rows.max() <= y + 11
+    assert len(mesh.vertices) >= 1600
+
+
 def test_islands_and_crumbs_are_dropped():
     truth = scene(size=128)
     mask = truth.mask.copy()
