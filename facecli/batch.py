@@ -11,7 +11,7 @@ from typing import TypeAlias
 from facecli.errors import FolderTakenError
 from facecli.inputs import Input
 from facecli.interrupt import Interrupt
-from facecli.isolate import Crew, Lost, map_handfuls
+from facecli.isolate import Crew, Lost, fair_handful, map_handfuls
 from facecli.manifest import Identity, Manifest, belongs_to_another, read_rows
 from facecli.options import Settings
 from facecli.outcome import Outcome
@@ -71,7 +71,7 @@ def process(
     identities = {item.name: identity for item, identity in planned.todo}
     inputs = takewhile(lambda _: not interrupt.wanted, (item for item, _ in planned.todo))
     workers = max(1, min(workers, len(planned.todo)))
-    most = max(1, min(handful, -(-len(planned.todo) // workers)))
+    most = fair_handful(handful, len(planned.todo), workers)
     with Crew(partial(_make_listing, make), workers, timeout, memory) as crew:
         for items, done in map_handfuls(crew, inputs, most):
             if isinstance(done, Lost):

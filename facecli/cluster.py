@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from facecli.batch import explain, start_worker
 from facecli.inputs import Input
-from facecli.isolate import Crew, Lost, map_handfuls
+from facecli.isolate import Crew, Lost, fair_handful, map_handfuls
 from facecli.machine import default_handful
 from facecli.options import Options, Settings
 from facecli.outcome import Outcome
@@ -98,8 +98,8 @@ class FaceBatch:
             for place, (path, data) in enumerate(zip(batch["path"], batch["bytes"], strict=True))
         ]
         rows: dict[int, dict[str, Any]] = {}
-        share = max(1, min(self.handful, -(-len(photos) // self._crew.workers)))
-        for some, done in map_handfuls(self._crew, photos, share):
+        most = fair_handful(self.handful, len(photos), self._crew.workers)
+        for some, done in map_handfuls(self._crew, photos, most):
             if isinstance(done, Lost):
                 item = Input(Path(some[0].path), some[0].name)
                 done = [(some[0], Outcome(item, "failed", {}, explain(done)), {})]

@@ -3,8 +3,8 @@
 The face area of the template is unrolled onto a grid, without a seam: columns are angles about the head's vertical
 axis, rows are heights, bent so that the lids follow the rows and torn open between the lips for the inner mouth.
 Faces are described there by a mean and by the modes in which people and expressions differ, learned from geometry
-alone (`facecli.train.completion`). Given the visible pixels, the most probable face under that Gaussian (the
-posterior mean, a ridge regression) fills in what is hidden; what the photo shows is then put back exactly.
+alone (`facecli.train.completion`). Given the visible pixels, the completion network (`facecli.completion`) says which
+face is most probable, which fills in what is hidden; what the photo shows is then put back exactly.
 """
 
 from dataclasses import dataclass, replace

@@ -146,6 +146,11 @@ class Crew(Generic[Item, Result]):
         worker.pipe.close()
 
 
+def fair_handful(most: int, items: int, workers: int) -> int:
+    """How many of so many items a worker takes at once: at most `most`, and so few that every worker has some."""
+    return max(1, min(most, -(-items // workers)))
+
+
 def map_handfuls(
     crew: Crew[tuple[Item, ...], Result], items: Iterable[Item], most: int
 ) -> Iterator[tuple[tuple[Item, ...], Result | Lost]]:

@@ -71,8 +71,8 @@ def grid_mesh(
     rows, columns = extent(mask)
     surface, used = positions[rows, columns], mask[rows, columns]
     used = used & np.isfinite(surface).all(axis=2) & (surface[..., 2] > _CLOSEST_MM)
-    used, sideways, downwards = _links(surface, used, 1 + 2 * round(width * _TRIM_WINDOW / 2))
-    triangles = _without_islands(_triangles(surface, sideways, downwards), used.shape)
+    links = _links(surface, used, 1 + 2 * round(width * _TRIM_WINDOW / 2))
+    triangles = _without_islands(_triangles(surface, *links), used.shape)
     taken = np.zeros(used.size, dtype=bool)
     taken[triangles.ravel()] = True
     kept = np.flatnonzero(taken)
@@ -121,8 +121,8 @@ def vertex_normals(
 
 def _links(
     surface: Float[np.ndarray, "h w 3"], used: Bool[np.ndarray, "h w"], window: int
-) -> tuple[Bool[np.ndarray, "h w"], Bool[np.ndarray, "h w-1"], Bool[np.ndarray, "h-1 w"]]:
-    """Pixels of the mesh and their links to the next, sideways and downwards.
+) -> tuple[Bool[np.ndarray, "h w-1"], Bool[np.ndarray, "h-1 w"]]:
+    """Links of the mesh's pixels to the next, sideways and downwards.
 
     Besides single steps, whatever is steep over `window` pixels goes: a surface seen almost edge-on ends in
     splinters where noise alone decides on each pixel.
@@ -141,7 +141,7 @@ def _links(
         count = cv2.blur(weight, (window, window), borderType=cv2.BORDER_CONSTANT)
         squared += (total / np.maximum(count, 1e-6)) ** 2
     kept = used & (squared <= _TRIM**2)
-    return kept, joined[0] & kept[:, 1:] & kept[:, :-1], joined[1] & kept[1:] & kept[:-1]
+    return joined[0] & kept[:, 1:] & kept[:, :-1], joined[1] & kept[1:] & kept[:-1]
 
 
 def _without_islands(triangles: Int32[np.ndarray, "f 3"], shape: tuple[int, int]) -> Int32[np.ndarray, "g 3"]:
@@ -153,11 +153,10 @@ def _without_islands(triangles: Int32[np.ndarray, "f 3"], shape: tuple[int, int]
     height, width = shape
     graph = np.zeros((2 * height - 1, 2 * width - 1), np.uint8)
     rows, columns = np.divmod(triangles, width)
-    for start, end in ((0, 1), (1, 2), (2, 0)):
-        y, x = rows[:, start] + rows[:, end], columns[:, start] + columns[:, end]
-        graph[2 * rows[:, start], 2 * columns[:, start]] = 1
-        straight = (y + x) % 2 == 1
-        graph[y[straight], x[straight]] = 1
+    graph[2 * rows, 2 * columns] = 1
+    y, x = (along + np.roll(along, 1, axis=1) for along in (rows, columns))  # twice the middles of the edges
+    straight = (y + x) % 2 == 1
+    graph[y[straight], x[straight]] = 1
     _, label, facts, _ = cv2.connectedComponentsWithStats(graph, connectivity=4)
     area = facts[:, cv2.CC_STAT_AREA].copy()
     area[0] = 0

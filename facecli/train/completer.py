@@ -2,18 +2,18 @@
 
 import math
 import sys
-import warnings
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float32
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto
 from torch import Tensor, nn
 
 from facecli.complete import FaceModel
 from facecli.completion import CELLS, FINGERPRINT, INPUTS, OUTPUT, fingerprint
-from facecli.train.glimpses import Glimpse, Glimpses
+from facecli.train.glimpses import Glimpse, Glimpses, averaged
 from facecli.train.headmodel import HeadModel
+from facecli.train.onnx_file import exported, store_as_halves
 from facecli.train.unwrap import unwrap
 
 STEPS = (2, 9)
@@ -46,11 +46,11 @@ class Completer(nn.Module):
         column, row = np.rint(face_model.cells).astype(int).T
         face[row, column] = 1
         face[face_model.mouth] = 0
-        counts = _averaged(face, CELLS).reshape(-1)
+        counts = averaged(face, CELLS).reshape(-1)
         mean = face_model.mean.astype(np.float64)
-        motions = [_motions(_averaged(mean, cells)).astype(np.float32) for cells in (CELLS, coarse)]
+        motions = [_motions(averaged(mean, cells)).astype(np.float32) for cells in (CELLS, coarse)]
         modes = np.ascontiguousarray(face_model.modes.transpose(1, 2, 3, 0))
-        rows = np.concatenate([_averaged(modes, CELLS), motions[0]], 3).reshape(CELLS**2, 3, -1)
+        rows = np.concatenate([averaged(modes, CELLS), motions[0]], 3).reshape(CELLS**2, 3, -1)
         used = np.flatnonzero(counts > 0)
         unknowns = rows.shape[2]
         self.unknowns, self.coarse = unknowns, coarse
@@ -95,7 +95,7 @@ class Completer(nn.Module):
             strength, basis = np.linalg.eigh(heavy.T @ heavy)
             bases.append(basis)
             strengths.append(np.log(np.maximum(strength, 1e-2)))
-        patterns = _averaged(centres.reshape(-1, CELLS, CELLS).transpose(1, 2, 0), CELLS // 2)
+        patterns = averaged(centres.reshape(-1, CELLS, CELLS).transpose(1, 2, 0), CELLS // 2)
         patterns = patterns.reshape(-1, PATTERNS).T
         patterns /= np.linalg.norm(patterns, axis=1, keepdims=True)
         with torch.no_grad():
@@ -180,11 +180,6 @@ class Completer(nn.Module):
         return (distance * counts).sum(1) / counts.sum(1)
 
 
-def _averaged(grid: Float[np.ndarray, "g g *c"], cells: int) -> Float[np.ndarray, "m m *c"]:
-    step = len(grid) // cells
-    return grid.reshape(cells, step, cells, step, *grid.shape[2:]).mean((1, 3))
-
-
 def _motions(points: Float[np.ndarray, "m m 3"]) -> Float[np.ndarray, "m m 3 7"]:
     """How points move when the head turns about x, y and z, is shifted along them, and grows."""
     x, y, z = np.moveaxis(points, -1, 0)
@@ -248,44 +243,8 @@ def to_onnx(network: Completer) -> bytes:
     """The network for one face; numbers as halves, cast on loading, the modes left to completion.safetensors."""
     # Each its own: the exporter takes one tensor given twice for one input.
     example = (torch.zeros(1, CELLS, CELLS, 3), torch.zeros(1, CELLS, CELLS), torch.zeros(1, CELLS, CELLS))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # torch deprecates what its own exporter calls
-        program = torch.onnx.export(
-            network,
-            example,
-            input_names=list(INPUTS),
-            output_names=[OUTPUT],
-            dynamo=True,
-            optimize=False,
-            verbose=False,
-        )
-    if program is None:
-        raise RuntimeError("torch exported nothing")
-    model: ModelProto = program.model_proto
-    names, kept, casts = set(dict(network.state_dict())), [], []
-    for tensor in model.graph.initializer:
-        if tensor.name not in names or tensor.data_type != TensorProto.FLOAT:
-            kept.append(tensor)
-            continue
-        half = f"{tensor.name}.half"
-        casts.append(helper.make_node("Cast", [half], [tensor.name], to=TensorProto.FLOAT))
-        if tensor.name == "modes":
-            outside = TensorProto(name=half, dims=tensor.dims, data_type=TensorProto.FLOAT16)
-            outside.data_location = TensorProto.EXTERNAL
-            outside.external_data.add(key="location", value="completion.safetensors")
-            kept.append(outside)
-        else:
-            kept.append(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), half))
-    if "modes" not in {cast.output[0] for cast in casts}:
-        raise RuntimeError("the exporter renamed or folded the modes")
-    nodes = list(model.graph.node)
-    for field in ("initializer", "node", "value_info"):
-        model.graph.ClearField(field)
-    model.graph.initializer.extend(kept)
-    model.graph.node.extend(casts + nodes)
-    for node in model.graph.node:
-        node.ClearField("metadata_props")
-        node.doc_string = ""
+    model = exported(network, example, input_names=list(INPUTS), output_names=[OUTPUT])
+    store_as_halves(model, set(network.state_dict()), {"modes": "completion.safetensors"})
     model.ClearField("metadata_props")
     model.metadata_props.add(key=FINGERPRINT, value=fingerprint(network.modes.numpy()))
     data: bytes = model.SerializeToString()

@@ -95,9 +95,7 @@ def calibrate(model: HeadModel, canonical_obj: Path, landmark_file: Path) -> Flo
     neutral London faces.
     """
     names, sizes, sightings = _read(landmark_file)
-    even = np.where(
-        np.isin(np.arange(468), FACE_OVAL), OUTLINE_WEIGHT, 1
-    )  # none is known better than another here
+    even = _even()  # which are known better is not known yet
     attached = register(model, canonical_points(canonical_obj))
     neutral = [i for i, name in enumerate(names) if name.startswith("london/neutral")]
     chosen, points = [names[i] for i in neutral], sightings[0].points[neutral]
@@ -117,10 +115,16 @@ class Sighting:
     weight: Float[np.ndarray, "n 468"]
 
 
-def _read(landmark_file: Path) -> tuple[list[str], Float[np.ndarray, "n 2"], list[Sighting]]:
-    """Names, sizes (w, h), and what was seen, MediaPipe first."""
+def _even() -> Float[np.ndarray, "468"]:
+    """What MediaPipe's points count when all but its outline are known alike."""
     weight = np.ones(468)
     weight[FACE_OVAL] = OUTLINE_WEIGHT
+    return weight
+
+
+def _read(landmark_file: Path) -> tuple[list[str], Float[np.ndarray, "n 2"], list[Sighting]]:
+    """Names, sizes (w, h), and what was seen, MediaPipe first."""
+    weight = _even()
     total = weight.sum()
     weight[CORNERS] = CORNER_WEIGHT
     with np.load(landmark_file) as archive:

@@ -54,9 +54,11 @@ class Glimpses:
         looks = np.stack([lively_expression(rng, model.expression_names) for _ in range(LOOKS)])
         seen = views(rng, neutral, np.stack(changes).astype(np.float32), looks, place)
         self.people = len(model.identity)
-        self.basis = torch.from_numpy(np.stack([_coarse(change) for change in changes]).astype(np.float32))
-        self.mean = torch.from_numpy(_coarse(face_model.mean).astype(np.float32))
-        self.neutral = torch.from_numpy(_coarse(neutral).astype(np.float32))
+        self.basis = torch.from_numpy(
+            np.stack([averaged(change, CELLS) for change in changes]).astype(np.float32)
+        )
+        self.mean = torch.from_numpy(averaged(face_model.mean, CELLS).astype(np.float32))
+        self.neutral = torch.from_numpy(averaged(neutral, CELLS).astype(np.float32))
         self.looks, self.seen = torch.from_numpy(looks.astype(np.float32)), torch.from_numpy(seen)
         self.fields = [torch.from_numpy(_noise(rng, sigma)) for sigma in (1.0, 2.5, 6.0)]  # cells
 
@@ -112,10 +114,10 @@ class Glimpses:
         return Glimpse(offset, visibility, confidence, wanted, amount[:, 0, 0, 0])
 
 
-def _coarse(grid: Float[np.ndarray, "g g *c"]) -> Float[np.ndarray, "m m *c"]:
-    """Means over the cells of the network's grid."""
-    step = GRID // CELLS
-    return grid.reshape(CELLS, step, CELLS, step, *grid.shape[2:]).mean((1, 3))
+def averaged(grid: Float[np.ndarray, "g g *c"], cells: int) -> Float[np.ndarray, "m m *c"]:
+    """Means over the cells of a coarser grid."""
+    step = len(grid) // cells
+    return grid.reshape(cells, step, cells, step, *grid.shape[2:]).mean((1, 3))
 
 
 def _noise(rng: np.random.Generator, sigma: float) -> Float32[np.ndarray, "n m m 3"]:
@@ -157,7 +159,7 @@ def views(
         if rng.random() < 0.6:
             for _ in range(rng.integers(1, 3)):
                 seen &= _free(rng, head, flat, seen, face)
-        found.append(_coarse(np.where(seen, cosine, 0)))
+        found.append(averaged(np.where(seen, cosine, 0), CELLS))
     return np.stack(found).astype(np.float32)
 
 

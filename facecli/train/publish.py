@@ -3,7 +3,6 @@
 import hashlib
 import json
 import sys
-import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from onnx import TensorProto, helper
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load as load_numpy
 from safetensors.numpy import save_file as save_numpy
@@ -30,6 +28,7 @@ from facecli.train.completion import save as save_completion
 from facecli.train.correspond import calibrated, landmarks68, on_surface
 from facecli.train.headmodel import HeadModel
 from facecli.train.lift import face_box_points
+from facecli.train.onnx_file import exported, store_as_halves
 from facecli.weights import load_weights
 
 PARITY = 1e-3
@@ -164,48 +163,15 @@ def to_onnx(config: ModelConfig) -> bytes:
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter)  # the exporter would merge equal parameters, such as biases of zero
     example = torch.rand(2, 3, 512, 512)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # torch deprecates what its own exporter calls
-        program = torch.onnx.export(
-            network,
-            (example,),
-            input_names=["image"],
-            output_names=list(Prediction._fields),
-            dynamic_shapes={"image": {0: torch.export.Dim("n")}},
-            dynamo=True,
-            optimize=False,  # it would fold what makes the stem of its parameters
-            verbose=False,
-        )
-    if program is None:
-        raise RuntimeError("torch exported nothing")
-    model = program.model_proto
-    parameters = set(network.state_dict())
-    kept, casts = [], []
-    for tensor in model.graph.initializer:
-        if tensor.name not in parameters:
-            kept.append(tensor)
-            continue
-        parameters.remove(tensor.name)
-        casts.append(helper.make_node("Cast", [f"{tensor.name}.half"], [tensor.name], to=TensorProto.FLOAT))
-        outside = TensorProto(
-            name=f"{tensor.name}.half",
-            dims=tensor.dims,
-            data_type=TensorProto.FLOAT16,
-            data_location=TensorProto.EXTERNAL,
-        )
-        outside.external_data.add(key="location", value="network.safetensors")
-        kept.append(outside)
-    if parameters:
-        raise RuntimeError(f"the exporter renamed or folded {sorted(parameters)}")
-    del model.graph.initializer[:]
-    model.graph.initializer.extend(kept)
-    nodes = list(model.graph.node)
-    del model.graph.node[:]
-    model.graph.node.extend(casts + nodes)
-    del model.graph.value_info[:]
-    for node in model.graph.node:
-        del node.metadata_props[:]
-        node.doc_string = ""
+    model = exported(
+        network,
+        (example,),
+        input_names=["image"],
+        output_names=list(Prediction._fields),
+        dynamic_shapes={"image": {0: torch.export.Dim("n")}},
+    )
+    names = set(network.state_dict())
+    store_as_halves(model, names, dict.fromkeys(names, "network.safetensors"))
     data: bytes = model.SerializeToString()
     return data
 
