@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
+from facecli.train.fringe import without
 from facecli.train.headmodel import FACE, FACE_VERTICES, NARROW_FACE_VERTICES, HeadModel
 from facecli.train.matte import cut_out
 from facecli.train.raster import interpolate, rasterize, vertex_normals
@@ -17,6 +18,9 @@ CONTEXT = 2.2
 TEXTURE = 512
 FOREHEAD_ABOVE = 35.0
 """Scalp vertices in front, higher than this (mm) over the ears' level, count as forehead."""
+JAW_HEIGHT, JAW_SLOPE = -86.0, -0.46
+"""Lower edge of the jaw from its angles to the chin, as y = height + slope z in mm on the mean head: about where the
+surface begins to face more downwards than outwards. What lies below is the neck's, as face parsing draws it."""
 
 
 def spherical_harmonics(normals: Float[np.ndarray, "... 3"]) -> Float[np.ndarray, "... 9"]:
@@ -26,13 +30,22 @@ def spherical_harmonics(normals: Float[np.ndarray, "... 3"]) -> Float[np.ndarray
     return np.stack([one, x, y, z, x * y, y * z, x * z, x * x - y * y, 3 * z * z - 1], -1)
 
 
-def region_vertices(model: HeadModel) -> Bool[np.ndarray, "v"]:
-    """The face region: narrow face, forehead and temples, eyeballs and mouth; not ears, not neck."""
+def front_vertices(model: HeadModel) -> Bool[np.ndarray, "v"]:
+    """What is unrolled into a face's chart: narrow face, forehead and temples, eyeballs and mouth, and the skin between
+    the jaw and the throat; not ears, not the rest of the neck."""
     inside = np.ones(len(model.neutral), bool)
     skin = np.arange(FACE_VERTICES)
     forehead = (model.neutral[skin, 1] > FOREHEAD_ABOVE) & (model.neutral[skin, 2] > 0)
     inside[skin] = (skin < NARROW_FACE_VERTICES) | forehead
     inside[model.faces[model.part == 1]] = False
+    return inside
+
+
+def region_vertices(model: HeadModel) -> Bool[np.ndarray, "v"]:
+    """The face region: what `front_vertices` has down to the lower edge of the jaw."""
+    skin = model.neutral[:FACE_VERTICES]
+    inside = front_vertices(model)
+    inside[:FACE_VERTICES] &= skin[:, 1] > JAW_HEIGHT + JAW_SLOPE * skin[:, 2]
     return inside
 
 
@@ -115,8 +128,10 @@ def lift(
     translation: Float[np.ndarray, "3"],
     focal: float,
     photo: UInt8[np.ndarray, "h w 3"],
+    covers: list[Float[np.ndarray, "p 2"]],
 ) -> Lifted:
-    """Take one fitted portrait apart. Pose as in `fit.Fits`, principal point at the photo's centre."""
+    """Take one fitted portrait apart. Pose as in `fit.Fits`, principal point at the photo's centre; `covers` are
+    polygons in pixels of the photo that are known not to be face."""
     height, width = photo.shape[:2]
     camera = vertices @ rotation.T + translation
     pixels = camera[:, :2] / camera[:, 2:] * focal + [(width - 1) / 2, (height - 1) / 2]
@@ -125,6 +140,7 @@ def lift(
     in_crop = pixels @ to_crop[:, :2].T + to_crop[:, 2]
     normals = vertex_normals(vertices, model.faces) @ rotation.T.astype(np.float32)
     mask = cut_out(model, region_vertices(model), crop, covered(to_crop, photo, CROP), in_crop, camera[:, 2])
+    mask = without(mask, covers, to_crop)
 
     _, _, inverse = rasterize(in_crop, camera[:, 2], model.faces, CROP, CROP)
     attributes = np.c_[in_crop, camera[:, 2], normals]

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from facecli.train.fit import Fits, fit
+from facecli.train.fringe import outlines
 from facecli.train.headmodel import HeadModel
 from facecli.train.lift import CROP, TEXTURE, complete, lift
 
@@ -18,7 +19,8 @@ SPECTACLES = Path(__file__).with_name("spectacles.txt")
 """Portraits of people who wear spectacles, found by looking: rims would become skin, and their shadows relief."""
 
 COVERED = Path(__file__).with_name("covered.txt")
-"""Portraits with a hand, a mask or a microphone before the face, or with no light on it, found by looking."""
+"""Portraits with a hand, a mask or a microphone before the face, with no light on it, or of whose face the mask misses
+much, found by looking."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,10 @@ def _lift_part(job: tuple[Path, Path, int, int]) -> list[tuple[int, np.ndarray, 
         data = np.frombuffer((assets / "portraits" / fits.names[i]).read_bytes(), np.uint8)
         photo = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))[..., ::-1].copy()
         vertices = model.vertices(fits.alpha[i], fits.beta[i])
-        lifted = lift(model, vertices, fits.rotation[i], fits.translation[i], float(fits.focal[i]), photo)
+        covers = outlines().get(fits.names[i], [])
+        lifted = lift(
+            model, vertices, fits.rotation[i], fits.translation[i], float(fits.focal[i]), photo, covers
+        )
         out["crops"][i], out["masks"][i] = lifted.crop, lifted.mask
         out["albedos"][i] = complete(lifted.albedo, lifted.seen)
         rows.append((i, lifted.to_crop, lifted.light, float(lifted.seen.mean())))

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int, Real, UInt8
 
 from facecli.complete import Chart
 from facecli.train.headmodel import BACK, FACE_VERTICES, LACRIMAL, SCLERA_LEFT, HeadModel
-from facecli.train.lift import region_vertices
+from facecli.train.lift import front_vertices
 from facecli.train.raster import interpolate, rasterize
 
 GRID = 128
@@ -258,7 +258,7 @@ def _outline(
     """Which cells are face, left as right, with a smooth rim."""
     size = GRID * 2
     index, bary, _ = rasterize((cells + 0.5) * 2 - 0.5, 1000 - radius, faces, size, size)
-    face = interpolate(region_vertices(model).astype(np.float32)[:, None], faces, index, bary)[..., 0]
+    face = interpolate(front_vertices(model).astype(np.float32)[:, None], faces, index, bary)[..., 0]
     drawn = (face > 0.5).astype(np.uint8)
     padded = cv2.copyMakeBorder(drawn, HOLES, HOLES, HOLES, HOLES, cv2.BORDER_REPLICATE)
     closed = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, np.ones((2 * HOLES + 1, 2 * HOLES + 1), np.uint8))
