@@ -20,6 +20,7 @@ from facecli.weights import Weights
 UNIT = 100.0  # the network speaks of lengths in 100 mm
 LARGEST_BATCH = {"cpu": 4, "cuda": 32}
 ROOM = {"cpu": 0, "cuda": 64_000_000}  # pixels of photos whose faces may share a batch; 0: a photo's own only
+INPUT = "centred"  # crops as the network reads them: (n, 3, 512, 512), RGB in 0..1 less a half
 OUTPUTS = ("region", "coordinate", "depth", "log_variance", "opening", "detail")
 
 # RGB crops -> the arrays named in OUTPUTS, as the network gives them, and the seconds that a GPU worked on them.
@@ -171,17 +172,16 @@ def _choose(device: str) -> tuple[str, str]:
 def _onnx_forward(weights: Weights, threads: int) -> Forward:
     tensors = weights.tensors("network.safetensors")
     session = cpu_session(weights.read("network.onnx"), threads, "network.onnx", tensors)
-    have = {output.name for output in session.get_outputs()}
-    if missing := [name for name in OUTPUTS if name not in have]:
-        raise WeightsError(
-            f"network.onnx has no output {', '.join(missing)}: the weights are of another version"
-        )
+    have = {place.name for place in (*session.get_inputs(), *session.get_outputs())}
+    if missing := [name for name in (INPUT, *OUTPUTS) if name not in have]:
+        raise WeightsError(f"network.onnx has no {', '.join(missing)}: the weights are of another version")
 
     def forward(crops: UInt8[np.ndarray, "n 512 512 3"]) -> tuple[dict[str, np.ndarray], float]:
         images = np.empty((len(crops), 3, *crops.shape[1:3]), np.float32)
         for channel in range(3):
             np.divide(crops[..., channel], np.float32(255), out=images[:, channel])
-        return dict(zip(OUTPUTS, session.run(list(OUTPUTS), {"image": images}), strict=True)), 0.0
+            images[:, channel] -= np.float32(0.5)
+        return dict(zip(OUTPUTS, session.run(list(OUTPUTS), {INPUT: images}), strict=True)), 0.0
 
     return forward
 
@@ -230,7 +230,7 @@ class _TorchNetwork:
             # colour) they are in the order that its convolutions like best: "channels last".
             host = torch.from_numpy(crops)
             there = (host.pin_memory() if self.on_card else host).to(self.device, non_blocking=True)
-            images = there.permute(0, 3, 1, 2).float().div_(255)
+            images = there.permute(0, 3, 1, 2).float().div_(255).sub_(0.5)
             began = self._now()
             with _full_precision():
                 outputs = self._network(images)

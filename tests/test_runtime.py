@@ -13,7 +13,7 @@ from safetensors.numpy import save
 
 from facecli import runtime
 from facecli.errors import DeviceError, WeightsError
-from facecli.runtime import OUTPUTS, Maps, Network, cpu_session, is_device_fault, is_out_of_memory
+from facecli.runtime import INPUT, OUTPUTS, Maps, Network, cpu_session, is_device_fault, is_out_of_memory
 from facecli.weights import Manifest, Weights, WeightsFile
 
 
@@ -26,6 +26,7 @@ def tiny_model(leave_out: str = "") -> bytes:
         return name
 
     constants.append(numpy_helper.from_array(np.array([1], np.int64), "channel"))
+    nodes.append(helper.make_node("Add", [INPUT, constant("half", 0.5)], ["image"]))
     nodes.append(helper.make_node("ReduceMean", ["image"], ["grey"], axes=[1], keepdims=1))
     for size in (256, 128):
         step = 512 // size
@@ -55,7 +56,7 @@ def tiny_model(leave_out: str = "") -> bytes:
     graph = helper.make_graph(
         nodes,
         "tiny",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 3, 512, 512])],
+        [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["n", 3, 512, 512])],
         outputs,
         constants,
     )
@@ -235,7 +236,7 @@ def test_auto_without_torch_is_the_cpu(weights: Weights, monkeypatch: pytest.Mon
 
 
 def test_model_without_an_output_is_another_version(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"no output detail: .*another version"):
+    with pytest.raises(WeightsError, match=r"no detail: .*another version"):
         Network(weights_of(tmp_path, tiny_model(leave_out="detail")), device="cpu")
 
 
@@ -293,7 +294,7 @@ def test_torch_runs_the_network_of_the_safetensors(tmp_path: Path, torch_instead
     assert (ours.device, ours.room > 0, ours.gpu_seconds) == ("no GPU (cpu, torch)", True, 0.0)
     found = ours.run(pictures)
     with torch.inference_mode():
-        wanted = network(torch.from_numpy(pictures.transpose(0, 3, 1, 2) / np.float32(255)))
+        wanted = network(torch.from_numpy(pictures.transpose(0, 3, 1, 2) / np.float32(255) - np.float32(0.5)))
     for i, maps in enumerate(found):
         expected = {
             "region": torch.sigmoid(wanted.region[i, 0]),

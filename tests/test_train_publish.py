@@ -61,7 +61,7 @@ def test_published_weights_load_and_agree_between_runtimes(published, checkpoint
     halves = {name: tensor.half().float() for name, tensor in network.state_dict().items()}
     network.load_state_dict(halves)
     with torch.inference_mode():
-        image = torch.from_numpy(crops.transpose(0, 3, 1, 2).copy()).float() / 255
+        image = torch.from_numpy(crops.transpose(0, 3, 1, 2).copy()).float() / 255 - 0.5
         wanted = network(image)
     for i in range(2):
         np.testing.assert_allclose(maps[i].depth / 100, wanted.depth[i, 0], atol=1e-3)

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from facecli.complete import load_geometry
 from facecli.completion import fingerprint
 from facecli.model import FaceNetwork, ModelConfig, Prediction
-from facecli.runtime import cpu_session
+from facecli.runtime import INPUT, cpu_session
 from facecli.train.blendshapes import learn as learn_blendshapes
 from facecli.train.blendshapes import save as save_blendshapes
 from facecli.train.completer import to_onnx as completer_to_onnx
@@ -166,7 +166,7 @@ def to_onnx(config: ModelConfig) -> bytes:
     model = exported(
         network,
         (example,),
-        input_names=["image"],
+        input_names=[INPUT],
         output_names=list(Prediction._fields),
         dynamic_shapes={"image": {0: torch.export.Dim("n")}},
     )
@@ -181,10 +181,10 @@ def parity(network: FaceNetwork, graph: bytes, tensors: bytes) -> float:
     session = cpu_session(graph, tensors=load_numpy(tensors))
     worst = 0.0
     for count in (1, 3):
-        image = torch.rand(count, 3, 512, 512, generator=torch.Generator().manual_seed(count))
+        image = torch.rand(count, 3, 512, 512, generator=torch.Generator().manual_seed(count)) - 0.5
         with torch.inference_mode():
             ours = network(image)
-        theirs = session.run(list(Prediction._fields), {"image": image.numpy()})
+        theirs = session.run(list(Prediction._fields), {INPUT: image.numpy()})
         worst = max(worst, *(float(np.abs(a.numpy() - b).max()) for a, b in zip(ours, theirs, strict=True)))
     return worst
 
