@@ -109,8 +109,15 @@ class FaceNetwork(nn.Module):
         return Prediction(region, *maps, self.detail(seen + texture))
 
     def surface(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Shared features, region and coarse maps of a 256 px crop, 0..1."""
-        return self.subtasks(self.stem(spread(image)))
+        """Shared features, region and coarse maps of a 256 px crop, 0..1.
+
+        The coarse maps are float32 even under autocast: a step of bfloat16 is 0.2 to 0.4 mm of depth, and rounding
+        to it turns normals by 3.7 degrees in the mean, a third of the error that the losses are to see.
+        """
+        shared = self.share(self.stem(spread(image)))
+        with torch.autocast(image.device.type, enabled=False):
+            coarse = self.coarse(shared.float())
+        return shared, self.region(shared), coarse
 
     def halving_stem(self, image: Tensor) -> Tensor:
         """The stem on the 2 x 2 means of a 512 px crop, as one convolution: the mean alone costs thrice as much.
@@ -138,11 +145,6 @@ class FaceNetwork(nn.Module):
         weight = F.pad((relief @ coarse_last.weight[:, :, 0, 0])[:, :, None, None], before)
         seen = F.conv2d(hidden, weight, _bias(self.relief) + relief @ _bias(coarse_last)) + shared
         return region, coarse, seen
-
-    def subtasks(self, stem: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What `surface` says, from the stem's (n, 32, 128, 128)."""
-        shared = self.share(stem)
-        return shared, self.region(shared), self.coarse(shared)
 
     def share(self, stem: Tensor) -> Tensor:
         """The pyramid's features, (n, 32, 128, 128), from the stem's."""
