@@ -51,16 +51,17 @@ def test_a_whole_crop_is_seen_as_in_training():
 
 
 def test_training_in_halves_sees_the_depth_itself():
-    """A step of bfloat16 at the depth of a nose is 0.4 mm: normals of depths rounded to it are 3.7 degrees off."""
+    """A step of bfloat16 at the depth of a nose is 0.4 mm: normals of depths rounded to it are 3.5 degrees off."""
     torch.manual_seed(0)
     network, image = FaceNetwork(SMALL), torch.rand(2, 3, 128, 128)
+    torch.nn.init.normal_(network.coarse[1].weight, std=0.01)  # a depth that varies little, far from 0
     torch.nn.init.constant_(network.coarse[1].bias, 0.7)
     with torch.autocast("cpu", torch.bfloat16):
         shared, _, coarse = network.surface(image.to(torch.bfloat16))
         rounded = network.coarse(shared)
     assert shared.dtype == rounded.dtype == torch.bfloat16 and coarse.dtype == torch.float32
-    torch.testing.assert_close(coarse, network.coarse(shared.float()), atol=0, rtol=0)
-    assert (coarse - rounded).abs().max() > 1e-3
+    exact = network.coarse(shared.float())
+    assert (coarse - exact).square().mean() < 0.01 * (rounded - exact).square().mean()
     coarse.sum().backward()
     assert network.stem[0].weight.grad.abs().sum() > 0
 
