@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import trimesh
-from heads import head_model, needs_assets, reconstructor, view
+from heads import SHARED, head_model, needs_assets, needs_evaluation, reconstructor, view
 
 from facecli.detect import Detection
 from facecli.images import Image
@@ -17,7 +17,8 @@ from facecli.train.benchmark_dlib68 import Dlib68, Match
 from facecli.train.benchmark_james import James, Photo, Relief, Shape
 from facecli.train.benchmark_region import Region
 from facecli.train.contest import averaged, shown_by_all
-from facecli.train.mean_face import MeanFace
+from facecli.train.mean_face import INNER, MeanFace
+from facecli.train.scan import similarity
 from facecli.train.table import COLUMNS, MEAN_FACE, MEDIAPIPE, OURS, TDDFA, Line, as_json, markdown
 from facecli.train.trial import Trial, View, angles, largest, relief_of, view_of_face
 from facecli.train.trial import view as draw
@@ -179,6 +180,20 @@ def test_a_perfect_reconstruction_scores_perfectly():
     assert mask.mean() < 0.01
     region = benchmark_region.region_of([face], Image(np.zeros((900, 1200, 3), np.uint8)))
     assert benchmark_region.intersection_over_union(region, ours.seen) > 0.95
+
+
+@needs_assets
+@needs_evaluation
+def test_the_landmarks_of_the_scan_are_those_of_ibug():
+    """In any other order the seven that align mesh and scan are other points, and nothing would tell."""
+    model = head_model()
+    mean = model.neutral[model.landmark_vertices].astype(np.float64)
+    scan, triangles = benchmark_james.load_scan(SHARED / "eval" / "james")
+    assert sorted(benchmark_james.IBUG) == list(range(68)) and triangles.max() < len(scan.points)
+    place = similarity(mean[INNER], scan.landmarks[INNER])
+    # A man is not the mean, but with the order of the file the worst is 82 mm away.
+    assert np.linalg.norm(place(mean[INNER]) - scan.landmarks[INNER], axis=1).max() < 12
+    assert place.scale == pytest.approx(1, abs=0.1), "the scan is of life size"
 
 
 def test_lines_of_james_name_every_photo():

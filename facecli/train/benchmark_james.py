@@ -18,6 +18,8 @@ from facecli.train.table import COARSE, MEAN_FACE, MEDIAPIPE, OURS, WHOLE, Line
 from facecli.train.trial import Trial, View, largest, view
 
 PHOTOS = ("james_view0", "james_view1")
+IBUG = np.r_[0:17, 29:34, 43:48, 34:38, 38:43, 17:23, 23:29, 48:68]
+"""Where the file has the landmarks of iBUG 68: it lists the eyes before the brows and the nose."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,7 @@ def measure(
     folder: Path, mean: MeanFace, detailed: Trial, coarse: Trial, peer: MediaPipe | None = None
 ) -> James:
     """Reconstruct both photos with the camera that a user's would have: none given."""
-    with np.load(folder / "james_mesh.npz") as archive:
-        points, triangles = archive["points"].astype(np.float64), archive["triangles"]
-        scan = Scan(points, archive["landmarks"].astype(np.float64))
+    scan, triangles = load_scan(folder)
     cameras = json.loads((folder / "cameras.json").read_text())
     seen = [detailed.faces_of(folder / f"{name}.jpg") for name in PHOTOS]
     pixels, faces = [image.pixels for image, _ in seen], [found for _, found in seen]
@@ -73,12 +73,19 @@ def measure(
         face, plain = largest(found), largest(coarse.faces(name, image))
         if face is None:
             continue
-        truth = view_of_scan(cameras[name], points, triangles)
+        truth = view_of_scan(cameras[name], scan.points, triangles)
         photos.append(_compare(name, scan, truth, face, plain, mean, nearest(sighted, face), peer))
     found_by = {OURS: float(len(photos))}
     if peer:
         found_by[MEDIAPIPE] = float(sum(any(not s.helped for s in sighted) for sighted in sightings))
     return James(photos, scan.outer_eyes, found_by)
+
+
+def load_scan(folder: Path) -> tuple[Scan, Int[np.ndarray, "f 3"]]:
+    """The scan with its landmarks in the order of iBUG 68, and its triangles."""
+    with np.load(folder / "james_mesh.npz") as archive:
+        points, landmarks = (archive[key].astype(np.float64) for key in ("points", "landmarks"))
+        return Scan(points, landmarks[IBUG]), archive["triangles"]
 
 
 def _compare(

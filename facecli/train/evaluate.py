@@ -37,7 +37,8 @@ NOTES = (
     "does not find is shown to it in a crop of its own, and counts as not found. Its points nearest to the iBUG 68 are "
     "compared; along the jaw they are approximate.",
     "Scan-to-mesh distances follow the NoW protocol (7 landmarks, similarity, face ball, ICP with scale). "
-    "The scan of james is smaller than life: its outer eye corners are {eyes:.0f} mm apart. Depth and normals are "
+    "The outer eye corners of james's scan are {eyes:.0f} mm apart; its landmarks are stored in another order than "
+    "iBUG's, and are put right here: tables before 2026-11-23 took other points for the seven. Depth and normals are "
     "compared on the pixels that everybody's mesh shows. The mean face is the head model's, placed by the landmarks "
     "that facecli found. The landmarks of dlib68 were drawn by another landmark model, so that row is agreement.",
 )
