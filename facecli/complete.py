@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Float32, Int, Int32, UInt8
 
 from facecli.completion import Completion, glimpse, load_completion
 from facecli.errors import WeightsError
-from facecli.grid import Places, diffuse, enlarge, sample
+from facecli.grid import Places, diffuse, enlarge, grid_normals, sample
 from facecli.mesh import Group, Mesh, vertex_normals
 from facecli.weights import Weights
 
@@ -27,6 +27,10 @@ RIM = (0.5, 4.0)  # cells from where the photo stops seeing: there depth is leas
 OFF_TEMPLATE_MM = 7.0  # teeth and tongue lie this far behind the lips that share their cells
 WRONG_MM = 15.0  # farther from the most probable face, a correspondence is wrong
 WRONG_AT_LIPS_MM, LIPS = 5.0, 3  # within so many cells of the inner mouth, it may be the other lip's
+SLIDES_MM = (0.3, 0.9)  # left over along the surface: shape up to the first, slid from the second
+CREDIT = 0.8  # of the network's change where correspondences slid: it learned from smaller errors
+HOLD = 12.0  # cells: so far rims, whose correspondence is known, keep what is around from sliding
+JUMP_CELLS, JUMP_MM = 2.0, 0.3  # so unlike its surroundings, a cell is doubted; at twice that, it is out
 BAG_MM, BAG_SHARE = 4.0, 0.4  # the inner mouth's depth: at least, and as a share of how far it is open
 
 
@@ -116,6 +120,11 @@ class FaceModel:
         mouth = np.zeros(self.mean.shape[:2], bool)
         mouth.reshape(-1)[self.bag] = True
         return mouth
+
+    @cached_property
+    def normals(self) -> Float[np.ndarray, "g g 3"]:
+        """Unit normals of the mean face."""
+        return grid_normals(self.mean.astype(np.float64))
 
     @cached_property
     def lips(self) -> Bool[np.ndarray, "g g"]:
@@ -210,8 +219,9 @@ def complete(
         change = np.zeros_like(model.mean)
     else:
         change = enlarge(model.network.change(*glimpse(cells, offset, weight, size)), size)
-    residual, trust = _left_over(model, cells, places, offset - places.sample(change), sure)
-    return with_left_over(model, model.mean + change, residual, trust)
+    residual, trust, slide, held = _left_over(model, cells, places, offset - places.sample(change), sure)
+    less = (CREDIT - 1) * slide * change
+    return with_left_over(model, model.mean + change + less, residual - held[..., None] * less, trust)
 
 
 def _with_rims(
@@ -255,9 +265,13 @@ def to_cells(
 def left_over(
     model: FaceModel, cells: Float[np.ndarray, "n 2"], residual: Float[np.ndarray, "n 3"]
 ) -> tuple[Float[np.ndarray, "g g 3"], Float[np.ndarray, "g g"]]:
-    """What pixels leave over from a face of the model, mm, in each cell, and how far to follow it there."""
+    """What pixels leave over from a face of the model, mm, in each cell, and how far to follow it there.
+
+    Along the surface it is left out where it is too large to be shape: correspondences slide, mostly on cheeks and
+    foreheads, where nothing holds them, while across the surface there is only the depth.
+    """
     places = Places.of(cells, model.mean.shape[0])
-    return _left_over(model, cells, places, residual, np.zeros(len(cells), bool))
+    return _left_over(model, cells, places, residual, np.zeros(len(cells), bool))[:2]
 
 
 def _left_over(
@@ -266,12 +280,53 @@ def _left_over(
     places: Places,
     residual: Float[np.ndarray, "n 3"],
     sure: Bool[np.ndarray, " n"],
-) -> tuple[Float[np.ndarray, "g g 3"], Float[np.ndarray, "g g"]]:
-    """The same. sure: the pixels that are known to be of the lip that they are said to be of."""
+) -> tuple[Float[np.ndarray, "g g 3"], Float[np.ndarray, "g g"], float, Float[np.ndarray, "g g"]]:
+    """The same, how surely correspondences slide, 0 to 1, and how firmly each cell is held, 1 where it is known.
+
+    sure: the pixels whose correspondence is known.
+    """
     doubtful = _at(model.lips, cells) & ~sure
     wrong = np.where(doubtful, np.float32(WRONG_AT_LIPS_MM**2), np.float32(WRONG_MM**2))
-    grid, weight = places.splat(residual, np.einsum("ij,ij->i", residual, residual) < wrong)
-    return grid, _trust(model, weight)
+    near = np.einsum("ij,ij->i", residual, residual) < wrong
+    grid, weight = places.splat(residual, near)
+    trust = _trust(model, weight)
+    across = np.einsum("ijk,ijk->ij", grid, model.normals)[..., None] * model.normals
+    along = grid - across
+    length = np.linalg.norm(along[trust > 0.5], axis=1)
+    typical = float(np.median(length)) if len(length) else 0.0
+    slide = float(np.clip((typical - SLIDES_MM[0]) / (SLIDES_MM[1] - SLIDES_MM[0]), 0, 1))
+    held = _held(places.splat(residual[:, :1], near & sure)[1] > 0.5 * weight)
+    grid = across + along * np.maximum(1 - slide, held)[..., None]
+    return grid, trust * np.maximum(_smooth(grid, trust), held == 1), slide, held
+
+
+def _held(known: Bool[np.ndarray, "g g"]) -> Float[np.ndarray, "g g"]:
+    """1 where correspondences are known, fading around there, where they cannot slide far."""
+    import cv2
+
+    if not known.any():
+        return np.zeros(known.shape)
+    away = cv2.distanceTransform((~known).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
+    return np.asarray(np.clip(1 - away / HOLD, 0, 1), np.float64)
+
+
+def _smooth(
+    residual: Float[np.ndarray, "g g 3"], trust: Float[np.ndarray, "g g"]
+) -> Float[np.ndarray, "g g"]:
+    """How far each cell agrees with those around it, 0 to 1; what did not has no say in the second round.
+
+    Where what is left over jumps from cell to cell, at nostrils and corners of the mouth, two surfaces were mixed.
+    """
+    import cv2
+
+    values, kept = residual.astype(np.float32), trust.astype(np.float32)
+    agrees = np.ones_like(kept)
+    for _ in range(2):
+        kept = kept * agrees
+        around = cv2.GaussianBlur(np.dstack([values * kept[..., None], kept]), (0, 0), JUMP_CELLS)
+        off = values - around[..., :3] / np.maximum(around[..., 3:], 1e-6)
+        agrees = np.clip(2 - np.sqrt(np.einsum("ijk,ijk->ij", off, off)) / np.float32(JUMP_MM), 0, 1)
+    return np.asarray(agrees, np.float64)
 
 
 def _at(mask: Bool[np.ndarray, "g g"], cells: Float[np.ndarray, "n 2"]) -> Bool[np.ndarray, " n"]:

@@ -91,6 +91,14 @@ def enlarge(grid: Float[np.ndarray, "m m 3"], size: int) -> Float[np.ndarray, "s
     return np.asarray(cv2.resize(grid, (size, size), interpolation=cv2.INTER_CUBIC))
 
 
+def grid_normals(positions: Float[np.ndarray, "g g 3"]) -> Float[np.ndarray, "g g 3"]:
+    """Unit normals of a surface on a grid, outwards (columns run to the subject's left, rows down)."""
+    down, across = np.gradient(positions, axis=(0, 1))
+    (ax, ay, az), (dx, dy, dz) = np.moveaxis(across, 2, 0), np.moveaxis(down, 2, 0)
+    normal = np.stack([dy * az - dz * ay, dz * ax - dx * az, dx * ay - dy * ax], 2)
+    return normal / np.maximum(np.sqrt(np.einsum("ijk,ijk->ij", normal, normal)), 1e-9)[..., None]
+
+
 def diffuse(
     values: Float[np.ndarray, "g g c"], trust: Float[np.ndarray, "g g"], sigmas: tuple[float, ...]
 ) -> tuple[Float32[np.ndarray, "g g c"], Float32[np.ndarray, "g g 1"]]:

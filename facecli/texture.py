@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Float32, Shaped, UInt8
 from facecli.camera import Camera, Pose
 from facecli.complete import FaceModel, Surface
 from facecli.crop import CROP, Crop
-from facecli.grid import diffuse
+from facecli.grid import diffuse, grid_normals
 
 SIZE = 1024
 EDGE_PX = (2.0, 7.0)  # crop pixels from the region's edge: hair and background mix in up to the first
@@ -94,14 +94,6 @@ def project(
         pixels.reshape(size, size, 2).astype(np.float32),
         placed[:, 2].reshape(size, size).astype(np.float32),
     )
-
-
-def grid_normals(positions: Float[np.ndarray, "g g 3"]) -> Float[np.ndarray, "g g 3"]:
-    """Unit normals of a surface on a grid, outwards (columns run to the subject's left, rows down)."""
-    down, across = np.gradient(positions, axis=(0, 1))
-    (ax, ay, az), (dx, dy, dz) = np.moveaxis(across, 2, 0), np.moveaxis(down, 2, 0)
-    normal = np.stack([dy * az - dz * ay, dz * ax - dx * az, dx * ay - dy * ax], 2)
-    return normal / np.maximum(np.sqrt(np.einsum("ijk,ijk->ij", normal, normal)), 1e-9)[..., None]
 
 
 def _at(

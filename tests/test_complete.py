@@ -195,6 +195,39 @@ def test_wrong_correspondences_do_not_bend_the_face(model: FaceModel) -> None:
     assert np.median(moved) < 0.0006 and np.percentile(moved, 99) < 0.006
 
 
+def test_a_face_does_not_follow_correspondences_that_slide(model: FaceModel) -> None:
+    """Each pixel's place on the template is off along the skin by as much as maps are; the surface is exact."""
+    import cv2
+
+    coordinate, truth = dense(model, 5)
+    random, size = np.random.default_rng(1), model.mean.shape[0]
+    field = cv2.GaussianBlur(random.normal(size=(size, size, 2)).astype(np.float32), (0, 0), 5)
+    cells = model.chart.cells(coordinate)
+    slid = cells + sample(field / field.std(), cells)
+    there = sample(model.mean.astype(np.float64), slid)
+    surface = complete(model, there, truth)
+    off = sample(surface.positions, cells) - truth
+    normal = sample(model.normals, cells)
+    across = np.abs(np.einsum("ij,ij->i", off, normal))
+    followed = np.linalg.norm(sample(model.mean.astype(np.float64), slid) - coordinate, axis=1)
+    assert np.median(followed) > 1.8
+    assert np.median(np.linalg.norm(off, axis=1)) < 0.6 * np.median(followed)
+    assert np.median(across) < 0.5
+
+
+def test_two_surfaces_in_one_cell_make_no_spike(model: FaceModel) -> None:
+    """Beside a nostril some pixels are of the wing and some of the cheek behind it."""
+    coordinate, truth = dense(model, 4)
+    random = np.random.default_rng(0)
+    wing = load_template(load_weights()).landmarks[35]
+    beside = np.linalg.norm(coordinate - wing, axis=1) < 5
+    mixed = truth + (beside & (random.random(len(truth)) < 0.5))[:, None] * [0.0, 0.0, -9.0]
+    clean, spoiled = (complete(model, coordinate, points).positions for points in (truth, mixed))
+    moved = np.linalg.norm(spoiled - clean, axis=2)
+    assert beside.sum() > 50
+    assert moved.max() < 1
+
+
 def test_nothing_seen_gives_the_mean_face(model: FaceModel) -> None:
     surface = complete(model, np.zeros((0, 3)), np.zeros((0, 3)))
     outside = ~model.mouth

@@ -8,13 +8,13 @@ import pytest
 from facecli.camera import Camera, Pose, rotation_from_angles
 from facecli.complete import FaceModel, Surface, load_face_model
 from facecli.crop import CROP, Crop, crop_from_square
+from facecli.grid import grid_normals
 from facecli.texture import (
     SIZE,
     Shown,
     Skin,
     bake,
     displacement,
-    grid_normals,
     normal_map,
     project,
     unlit,

@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 
 from facecli.blendshapes import SHAPES, Blendshapes, Visible, explain
 from facecli.complete import FaceModel
-from facecli.texture import grid_normals
+from facecli.grid import grid_normals
 from facecli.train.completion import IDENTITY_MODES, expressions, on_grid, spread_of
 from facecli.train.headmodel import HeadModel
 from facecli.train.sample import euler, random_expression

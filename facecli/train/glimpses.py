@@ -15,7 +15,7 @@ from torch import Tensor
 
 from facecli.complete import FaceModel
 from facecli.completion import CELLS
-from facecli.texture import grid_normals
+from facecli.grid import grid_normals
 from facecli.train.completion import on_grid
 from facecli.train.headmodel import HeadModel
 from facecli.train.sample import euler, lively_expression
