@@ -12,6 +12,7 @@ from facecli.train.fit import Fits
 from facecli.train.garment import Wardrobe
 from facecli.train.headmodel import BACK, GUMS, TEETH
 from facecli.train.lift import TEXTURE
+from facecli.train.makehuman import BACK_TEXTURE
 from facecli.train.pool import Pool
 from facecli.train.rerender import FIT_DEPTH_WEIGHT, Rerenderer, relit
 from facecli.train.sample import UNIT
@@ -52,6 +53,7 @@ def portrait():
         photo[None],
         np.full((1, PHOTO, PHOTO), 255, np.uint8),
         np.full((1, TEXTURE, TEXTURE, 3), 150, np.uint8),
+        np.full((1, BACK_TEXTURE, BACK_TEXTURE, 3), 150, np.uint8),
     )
 
 

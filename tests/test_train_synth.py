@@ -14,6 +14,7 @@ from facecli.train.fit import Fits
 from facecli.train.hair import Hair
 from facecli.train.lift import TEXTURE
 from facecli.train.light import HEIGHT, WIDTH, Light
+from facecli.train.makehuman import BACK_TEXTURE
 from facecli.train.pool import Pool
 from facecli.train.relief import DEEPEST
 from facecli.train.sample import LARGEST_DETAIL, UNIT
@@ -44,6 +45,7 @@ def people(count=3):
         rng.integers(0, 256, (count, 64, 64, 3), np.uint8),
         np.full((count, 64, 64), 255, np.uint8),
         rng.integers(90, 200, (count, TEXTURE, TEXTURE, 3), np.uint8),
+        rng.integers(90, 200, (count, BACK_TEXTURE, BACK_TEXTURE, 3), np.uint8),
     )
 
 

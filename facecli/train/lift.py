@@ -173,23 +173,3 @@ def estimate_light(
         weight = 1 / (1 + (error / (np.median(error) + 1e-6)) ** 2)
     mean = (basis @ coefficients).mean(0)
     return (coefficients / np.maximum(mean, 1)).astype(np.float32)
-
-
-def complete(albedo: UInt8[np.ndarray, "t t 3"], seen: Bool[np.ndarray, "t t"]) -> UInt8[np.ndarray, "t t 3"]:
-    """Fill the texels not seen: from the mirrored side (the UV layout is symmetric), then by pull-push."""
-    colour, weight = albedo.astype(np.float32), seen.astype(np.float32)
-    soft = np.asarray(cv2.GaussianBlur(cv2.erode(weight, np.ones((7, 7), np.uint8)), (0, 0), 4.0), np.float32)
-    soft *= weight
-    other, other_weight = colour[:, ::-1], soft[:, ::-1]
-    from_twin = (1 - soft) * other_weight
-    weight = soft + from_twin
-    levels = [(colour * soft[..., None] + other * from_twin[..., None], weight)]
-    while levels[-1][1].shape[0] > 1:
-        half = levels[-1][1].shape[0] // 2
-        levels.append(tuple(cv2.resize(a, (half, half), interpolation=cv2.INTER_AREA) for a in levels[-1]))  # type: ignore[arg-type]
-    filled = levels[-1][0] / np.maximum(levels[-1][1], 1e-9)[..., None]
-    for premultiplied, coverage in reversed(levels[:-1]):
-        filled = np.asarray(cv2.resize(filled, coverage.shape[::-1], interpolation=cv2.INTER_LINEAR))
-        blend = np.clip(coverage, 0, 1)[..., None]
-        filled = premultiplied + filled * (1 - blend)
-    return np.clip(filled, 0, 255).astype(np.uint8)

@@ -1,4 +1,7 @@
-"""The pool of people: every licensed portrait fitted and taken apart, stored once as memory-mapped arrays."""
+"""The pool of people: every licensed portrait fitted and taken apart, stored once as memory-mapped arrays.
+
+After the portraits' come the skins that lend them what no photo shows: people who have a skin and nothing else.
+"""
 
 import multiprocessing
 import sys
@@ -11,7 +14,9 @@ from jaxtyping import Float, UInt8
 from facecli.train.fit import Fits, fit
 from facecli.train.fringe import outlines
 from facecli.train.headmodel import HeadModel
-from facecli.train.lift import CROP, TEXTURE, complete, lift
+from facecli.train.lift import CROP, TEXTURE, lift
+from facecli.train.makehuman import BACK_TEXTURE
+from facecli.train.skins import Skins
 
 WORST_FIT = 0.045
 """Fits whose RMS landmark error exceeds this share of the eye distance are left out."""
@@ -22,30 +27,33 @@ COVERED = Path(__file__).with_name("covered.txt")
 """Portraits with a hand, a mask or a microphone before the face, with no light on it, or of whose face the mask misses
 much, found by looking."""
 
+BIG = ("crops", "masks", "albedos", "backs")
+
 
 @dataclass(frozen=True)
 class Pool:
-    """All kept portraits: fits row by row, with `crops`, `masks`, `albedos` (sRGB) memory-mapped in the same
-    order.
+    """All kept portraits: fits row by row, with `crops`, `masks` and skins memory-mapped in the same order.
 
-    `to_crop` maps photo pixels to stored-crop pixels; `light` as in `lift.Lifted`; `quality` is the share of
-    the skin's UV tile that the photo shows.
+    `to_crop` maps photo pixels to stored-crop pixels; `light` as in `lift.Lifted`. Of skins (sRGB: `albedos` of
+    faces, `backs` of the rest of the head) there are more, those of nobody's photo; `quality` is the share of the
+    face's UV tile that a photo shows, 1 for those.
     """
 
     fits: Fits
     to_crop: Float[np.ndarray, "n 2 3"]
     light: Float[np.ndarray, "n 9 3"]
-    quality: Float[np.ndarray, "n"]
+    quality: Float[np.ndarray, "p"]
     crops: UInt8[np.ndarray, "n s s 3"]
     masks: UInt8[np.ndarray, "n s s"]
-    albedos: UInt8[np.ndarray, "n t t 3"]
+    albedos: UInt8[np.ndarray, "p t t 3"]
+    backs: UInt8[np.ndarray, "p b b 3"]
 
     @classmethod
     def load(cls, folder: Path) -> "Pool":
         """Open what `build` wrote; the big arrays stay on disk until touched."""
         with np.load(folder / "pool.npz") as archive:
             small = {key: archive[key] for key in ("to_crop", "light", "quality")}
-        big = {key: np.load(folder / f"{key}.npy", mmap_mode="r") for key in ("crops", "masks", "albedos")}
+        big = {key: np.load(folder / f"{key}.npy", mmap_mode="r") for key in BIG}
         return cls(Fits.load(folder / "fits.npz"), **small, **big)
 
 
@@ -66,9 +74,19 @@ def build(assets: Path, landmark_file: Path, folder: Path, workers: int = 2) -> 
     )
     fits = fits.take(kept)
     fits.save(stored)
-    shapes = {"crops": (CROP, CROP, 3), "masks": (CROP, CROP), "albedos": (TEXTURE, TEXTURE, 3)}
-    for key, shape in shapes.items():
-        np.lib.format.open_memmap(folder / f"{key}.npy", "w+", np.uint8, (len(kept), *shape)).flush()
+    skins = Skins.bake(model, assets / "skins")
+    skins.save(folder / "skins.npz")
+    people = len(kept) + len(skins.face)
+    shapes = {
+        "crops": (len(kept), CROP, CROP, 3),
+        "masks": (len(kept), CROP, CROP),
+        "albedos": (people, TEXTURE, TEXTURE, 3),
+        "backs": (people, BACK_TEXTURE, BACK_TEXTURE, 3),
+    }
+    big = {k: np.lib.format.open_memmap(folder / f"{k}.npy", "w+", np.uint8, shapes[k]) for k in BIG}
+    big["albedos"][len(kept) :], big["backs"][len(kept) :] = skins.face, skins.back
+    for array in big.values():
+        array.flush()
     context = multiprocessing.get_context("spawn")
     parts = [(assets, folder, part, workers) for part in range(workers)]
     with context.Pool(workers) as pool:
@@ -79,7 +97,7 @@ def build(assets: Path, landmark_file: Path, folder: Path, workers: int = 2) -> 
         folder / "pool.npz",
         to_crop=np.stack(columns[1]),
         light=np.stack(columns[2]),
-        quality=np.array(columns[3]),
+        quality=np.concatenate([columns[3], np.ones(len(skins.face))]),
     )
 
 
@@ -89,7 +107,8 @@ def _lift_part(job: tuple[Path, Path, int, int]) -> list[tuple[int, np.ndarray, 
     assets, folder, part, workers = job
     cv2.setNumThreads(1)
     model, fits = HeadModel.load(assets / "head_model"), Fits.load(folder / "fits.npz")
-    out = {key: np.load(folder / f"{key}.npy", mmap_mode="r+") for key in ("crops", "masks", "albedos")}
+    skins = Skins.load(folder / "skins.npz")
+    out = {key: np.load(folder / f"{key}.npy", mmap_mode="r+") for key in BIG}
     rows = []
     for i in range(part, len(fits.names), workers):
         data = np.frombuffer((assets / "portraits" / fits.names[i]).read_bytes(), np.uint8)
@@ -100,6 +119,6 @@ def _lift_part(job: tuple[Path, Path, int, int]) -> list[tuple[int, np.ndarray, 
             model, vertices, fits.rotation[i], fits.translation[i], float(fits.focal[i]), photo, covers
         )
         out["crops"][i], out["masks"][i] = lifted.crop, lifted.mask
-        out["albedos"][i] = complete(lifted.albedo, lifted.seen)
+        out["albedos"][i], out["backs"][i] = skins.complete(lifted.albedo, lifted.seen, i)
         rows.append((i, lifted.to_crop, lifted.light, float(lifted.seen.mean())))
     return rows

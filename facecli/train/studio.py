@@ -90,7 +90,7 @@ class Studio(Synthesizer):
         model, rng = self.model, np.random.default_rng([FAR_SEED, scene.person])
         alpha = rng.normal(0, 1, len(model.identity))
         vertices = model.vertices(alpha, self._weights(scene.expression))
-        albedo = self._albedo(rng) if scene.tone is None else self._toned(rng, scene.tone)
+        albedo, back = self._albedo(rng) if scene.tone is None else self._toned(rng, scene.tone)
         skin = self.creases.split(albedo)
         albedo, relief = skin.albedo, np.zeros((TEXTURE, TEXTURE), np.float32)
         if not scene.flat:
@@ -120,7 +120,7 @@ class Studio(Synthesizer):
         height = self._relief_map(relief, texel, coordinate, part)
         smooth = unit(maps[..., 6:9])
         normal = bump(smooth, position, height)
-        colour, gloss, painted_hair = self._colours(rng, albedo, texel, coordinate, part)
+        colour, gloss, painted_hair = self._colours(rng, albedo, back, texel, coordinate, part)
         region = drawn & (maps[..., 9] > 0.5) & ~painted_hair
 
         lamp_seen = self._shadow(placed, position, drawn, light, scene.width / 150)
@@ -164,7 +164,9 @@ class Studio(Synthesizer):
             beta[members] = strength
         return beta
 
-    def _toned(self, rng: np.random.Generator, tone: float) -> UInt8[np.ndarray, "t t 3"]:
+    def _toned(
+        self, rng: np.random.Generator, tone: float
+    ) -> tuple[UInt8[np.ndarray, "t t 3"], UInt8[np.ndarray, "b b 3"]]:
         """The skin of somebody about as light as asked, among a few."""
         few = rng.choice(self.donors, min(DONORS_LOOKED_AT, len(self.donors)), replace=False)
         middle = slice(TEXTURE * 3 // 8, TEXTURE * 5 // 8)
@@ -173,7 +175,7 @@ class Studio(Synthesizer):
         start = round(tone * max(len(order) - ALIKE, 0))
         # The plainest of those about as light: the darkest of all is as likely a hard shadow as dark skin.
         best = min(order[start : start + ALIKE], key=lambda i: float(cheeks[i].std()))
-        return np.array(self.pool.albedos[few[best]])
+        return np.array(self.pool.albedos[few[best]]), np.array(self.pool.backs[few[best]])
 
 
 def _even_light() -> Light:

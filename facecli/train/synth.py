@@ -18,6 +18,7 @@ from facecli.train.headmodel import (
 )
 from facecli.train.lift import TEXTURE, face_box_points, region_vertices, texture_of
 from facecli.train.light import Light, random_light
+from facecli.train.makehuman import BACK_TEXTURE
 from facecli.train.pool import Pool
 from facecli.train.props import Projection, background, glasses, occluder, speech
 from facecli.train.raster import interpolate, rasterize, unit, vertex_normals
@@ -66,6 +67,9 @@ class Synthesizer:
         self.creases = Creases(model)
         self.plane = texture_of(model, model.neutral[:, :2].astype(np.float32))[0].astype(np.float32)
         self.donors = np.flatnonzero(pool.quality > WELL_SEEN)
+        self.back_corner = np.array(
+            [BACK_TEXTURE + 0.25, 0.25], np.float32
+        )  # texel's halves, and one tile further
         self.texel = model.uv * np.array([TEXTURE, -TEXTURE], np.float32) + np.array(
             [-0.5, TEXTURE - 0.5], np.float32
         )
@@ -79,12 +83,12 @@ class Synthesizer:
         if out:
             beta = self.tongue.parted(rng, beta)
         vertices, lip = self.tongue.moved(rng, model.vertices(alpha, beta), out)
-        albedo, lifted = self._albedo(rng), None
+        (albedo, back), lifted = self._albedo(rng), None
         if size == FULL:  # at half of it creases hardly show, and nothing asks for them
             own = self.creases.split(albedo)
             albedo, lifted = own.albedo, own.relief
             if rng.random() < 0.5:  # another's, the more creased of two: most of the pool is smooth
-                two = [self.creases.split(self._albedo(rng)).relief for _ in range(2)]
+                two = [self.creases.split(self._albedo(rng)[0]).relief for _ in range(2)]
                 lifted = max(two, key=lambda relief: float(relief.std()))
         relief = random_relief(rng, self.plane, creases_of(beta, model.expression_names), lifted)
         albedo = moles_and_freckles(rng, albedo)
@@ -112,7 +116,7 @@ class Synthesizer:
         region = drawn & (maps[..., 9] > 0.5)
 
         height = self._relief_map(relief, texel, coordinate, part)
-        colour, gloss, hair_paint = self._colours(rng, albedo, texel, coordinate, part)
+        colour, gloss, hair_paint = self._colours(rng, albedo, back, texel, coordinate, part)
         occlusion = self._occlusion(maps[..., 10], coordinate, part)
         tongue = self.tongue.paint(
             rng, face_index, bary, coordinate, lip, to_pixels.pixels_per_mm, colour, gloss, occlusion, height
@@ -172,18 +176,24 @@ class Synthesizer:
         pitch = rng.uniform(-40, 40) if rng.random() < 0.25 else np.clip(rng.normal(0, 13), -40, 40)
         return euler(*np.deg2rad([yaw, pitch]))
 
-    def _albedo(self, rng: np.random.Generator) -> UInt8[np.ndarray, "t t 3"]:
-        """One person's skin, or two people's mixed, with another exposure and tone."""
-        one = other = self.pool.albedos[rng.choice(self.donors)]
+    def _albedo(
+        self, rng: np.random.Generator
+    ) -> tuple[UInt8[np.ndarray, "t t 3"], UInt8[np.ndarray, "b b 3"]]:
+        """One person's skin, or two people's mixed, with another exposure and tone: of the face, and of the back."""
+        one = other = rng.choice(self.donors)
         if rng.random() < 0.3:
-            other = self.pool.albedos[rng.choice(self.donors)]
+            other = rng.choice(self.donors)
         gain = np.float32(np.exp(rng.normal(0, 0.25))) * (1 + rng.normal(0, 0.04, 3)).astype(np.float32)
-        mean = np.arange(256 if one is other else 511, dtype=np.float32) * (1.0 if one is other else 0.5)
+        mean = np.arange(256 if one == other else 511, dtype=np.float32) * (1.0 if one == other else 0.5)
         table = np.clip(mean[:, None] * gain, 0, 250).astype(np.uint8)
-        if one is other:
-            return np.asarray(cv2.LUT(np.asarray(one), table[None]))
-        both = one + other.astype(np.uint16)
-        return np.stack([table[:, k].take(both[..., k]) for k in range(3)], -1)
+
+        def toned(skins: UInt8[np.ndarray, "p n n 3"]) -> UInt8[np.ndarray, "n n 3"]:
+            if one == other:
+                return np.asarray(cv2.LUT(np.asarray(skins[one]), table[None]))
+            both = skins[one] + skins[other].astype(np.uint16)
+            return np.stack([table[:, k].take(both[..., k]) for k in range(3)], -1)
+
+        return toned(self.pool.albedos), toned(self.pool.backs)
 
     def _relief_map(
         self,
@@ -267,6 +277,7 @@ class Synthesizer:
         self,
         rng: np.random.Generator,
         albedo: UInt8[np.ndarray, "t t 3"],
+        back: UInt8[np.ndarray, "b b 3"],
         texel: Float[np.ndarray, "s s 2"],
         coordinate: Float[np.ndarray, "s s 3"],
         part: np.ndarray,
@@ -284,20 +295,18 @@ class Synthesizer:
         if rng.random() < 0.8:
             line = rng.uniform(48, 85) + 8 * np.sin(x / rng.uniform(12, 30)) + 14 * (strands - 0.5)
             temple = rng.uniform(5, 30)
-            behind = (z < temple + 10 * (strands - 0.5)) & (y > rng.uniform(-5, 15)) & (np.abs(x) < 84)
-            painted = ((y > line) | behind) & (what == FACE)
+            beside = (z < temple + 10 * (strands - 0.5)) & (y > rng.uniform(-5, 15)) & (np.abs(x) < 84)
+            painted = ((y > line) | beside) & (what == FACE)
         face = what == FACE
-        # Only a median over contiguous rows is fast.
-        bare = np.median(np.ascontiguousarray(colour[face].T), 1) if face.any() else tone_of_hair
-        below = np.flatnonzero(face & (y < -118))  # collars and shadows get lifted too
-        share = np.clip((-y[below] - 118) / 14, 0, 1)[:, None]
-        colour[below] += (bare * np.float32(rng.uniform(0.75, 1.0)) - colour[below]) * share
-        nape = (what == BACK) & (y < rng.uniform(-70, -20))
-        colour[nape] = bare
-        scalp = painted | ((what == BACK) & ~nape)
-        tone = tone_of_hair if painted.any() or rng.random() < 0.5 else bare
-        colour[scalp] = tone * (0.5 + strands[scalp, None])
-        cloth = (y < -165 + 0.15 * np.abs(x)) & (face | (what == BACK))
+        behind = what == BACK
+        if behind.any():
+            there = texel * np.float32(BACK_TEXTURE / TEXTURE) - self.back_corner
+            colour[behind] = LINEAR[cv2.remap(back, there, None, cv2.INTER_LINEAR)[inside][behind]]  # type: ignore[call-overload]
+        nape = y < rng.uniform(-70, -20)
+        scalp = painted | (behind & ~nape)
+        if painted.any() or rng.random() < 0.5:  # else it is shaved
+            colour[scalp] = tone_of_hair * (0.5 + strands[scalp, None])
+        cloth = (y < -165 + 0.15 * np.abs(x)) & (face | behind)
         colour[cloth] = rng.uniform(0.01, 0.7, 3).astype(np.float32)
         colour[what == GUMS] = np.array([0.35, 0.09, 0.08], np.float32) * np.float32(rng.uniform(0.6, 1.2))
         colour[what == TEETH] = np.array([0.68, 0.6, 0.5], np.float32) * np.float32(rng.uniform(0.7, 1.1))
