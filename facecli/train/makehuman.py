@@ -118,7 +118,7 @@ def _spread(
     i, j = np.divmod(np.arange((SPLIT + 1) ** 2), SPLIT + 1)
     inside = i + j <= SPLIT
     shares = np.stack([i, j, SPLIT - i - j], 1)[inside] / SPLIT
-    return tuple(  # type: ignore[return-value]
+    return tuple(
         np.einsum("ps,fsc->fpc", shares, table[corners]).reshape(-1, table.shape[1])
         for table, corners in ((values, body.faces), (body.uv, body.corner_uv))
     )
