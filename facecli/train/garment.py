@@ -284,7 +284,8 @@ def _cloth(rng: np.random.Generator, sort: str) -> Pattern:
 
 
 def _texture(grey: Float[np.ndarray, "h w"], alpha: Shaped[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 4"]:
-    return np.dstack([grey, grey, grey, alpha]).astype(np.uint8)
+    light = grey.astype(np.uint8)
+    return np.asarray(cv2.merge([light, light, light, alpha.astype(np.uint8)]))
 
 
 def _tint(rng: np.random.Generator, sort: str, tone: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3"]:

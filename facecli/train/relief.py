@@ -188,11 +188,14 @@ def moles_and_freckles(
             cv2.polylines(canvas, pixels, False, float(rng.uniform(0.3, 1)), width, cv2.LINE_AA, 3)
     spots = cv2.GaussianBlur(canvas, (0, 0), 0.8)
     tint, where = rng.uniform(0.3, 0.9) * np.array([0.6, 1.0, 1.0], np.float32), np.nonzero(spots)
+    spotted = albedo[where].astype(np.float32) * (1 - spots[where][:, None] * tint)
+    if rng.random() >= 0.4:
+        result = albedo.copy()
+        result[where] = np.clip(spotted, 0, 255).astype(np.uint8)
+        return result
+    # make-up, redness, shadow of a beard: large soft patches
     out = albedo.astype(np.float32)
-    out[where] *= 1 - spots[where][:, None] * tint
-    if rng.random() < 0.4:  # make-up, redness, shadow of a beard: large soft patches
-        patch = cv2.resize(rng.random((6, 6), np.float32), (TEXTURE, TEXTURE), interpolation=cv2.INTER_CUBIC)[
-            ..., None
-        ]
-        out *= 1 - patch * (rng.uniform(0, 0.3) * rng.random(3).astype(np.float32))
+    out[where] = spotted
+    patch = cv2.resize(rng.random((6, 6), np.float32), (TEXTURE, TEXTURE), interpolation=cv2.INTER_CUBIC)
+    out *= 1 - patch[..., None] * (rng.uniform(0, 0.3) * rng.random(3).astype(np.float32))
     return np.clip(out, 0, 255).astype(np.uint8)

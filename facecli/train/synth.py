@@ -133,11 +133,14 @@ class Synthesizer:
         radiance = self._radiance(position, drawn, normal, colour, occlusion, shadow, shine, light)
         level = np.median(radiance[region].mean(-1)) if region.any() else 0.3
         exposure = np.float32(rng.uniform(0.12, 0.5) / max(float(level), 1e-3))
-        inside = np.nonzero(drawn)
-        head = np.clip(radiance[inside] * exposure, 0, 1) ** np.float32(1 / 2.2) * 255
+        inside = np.flatnonzero(drawn)
+        lit = radiance.reshape(-1, 3).take(inside, 0) * exposure
+        head = np.clip(lit, 0, 1) ** np.float32(1 / 2.2) * 255
         image = background(rng, self.pool.crops, size)
-        cover = cv2.GaussianBlur(drawn.astype(np.float32), (0, 0), 0.7)[inside][:, None]
-        image[inside] = head * cover + image[inside] * (1 - cover)
+        cover = cv2.GaussianBlur(drawn.astype(np.float32), (0, 0), 0.7).reshape(-1, 1).take(inside, 0)
+        behind = image.reshape(-1, 3)
+        behind[inside] = head * cover + behind.take(inside, 0) * (1 - cover)
+        image = behind.reshape(size, size, 3)
         bare = np.where(tongue, 0, zbuffer)  # cloth presses hair down, and keeps tongues in
         if rng.random() < 0.55:
             hair = self._hair(rng, rotation, translation, to_pixels, zbuffer, image, light)
@@ -248,19 +251,24 @@ class Synthesizer:
         light: Light,
     ) -> Float[np.ndarray, "s s 3"]:
         """Linear light from each drawn pixel; position and normal in the camera frame."""
-        inside = np.nonzero(drawn)
-        view = unit(-position[inside] * WORLD)
-        radiance = np.zeros((*drawn.shape, 3), np.float32)
+        inside = np.flatnonzero(
+            drawn
+        )  # rows taken from a flat picture: several times as fast as by row and column
+
+        def there(field: Float[np.ndarray, "s s *c"]) -> Float[np.ndarray, "p *c"]:
+            return field.reshape(drawn.size, *field.shape[2:]).take(inside, 0)
+
+        radiance = np.zeros((drawn.size, 3), np.float32)
         radiance[inside] = shade(
-            colour[inside],
-            normal[inside] * WORLD,
-            view,
-            occlusion[inside],
-            lamp_seen[inside],
-            gloss[inside],
+            there(colour),
+            there(normal) * WORLD,
+            unit(-there(position) * WORLD),
+            there(occlusion),
+            there(lamp_seen),
+            there(gloss),
             light,
         )
-        return radiance
+        return radiance.reshape(*drawn.shape, 3)
 
     def _occlusion(
         self, occlusion: Float[np.ndarray, "s s"], coordinate: Float[np.ndarray, "s s 3"], part: np.ndarray
