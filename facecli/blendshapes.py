@@ -1,29 +1,28 @@
-"""Who and with what expression: identity, and blendshape weights as animators use them, from visible pixels.
+"""The expression of a face, as blendshape weights that animators use, and the face without it.
+
+The weights are regressed from the completed mesh and from what eyes and mouth uncover, by a small head that learned
+from samples as the network sees them (`facecli.train.expression`). It is linear, and says the posterior mean: what the
+network's maps cannot tell of a shape is shrunk towards the shape's mean.
 
 The modes of `facecli.complete.FaceModel` are first those of identity, then those of expression. In the latter every
-blendshape of the head model is one vector (`facecli.train.blendshapes`), so one small quadratic problem splits what
-photos show: the identity is Gaussian and shared by all photos of a person; each photo has weights of its own, 0 to 1,
-rarely far from 0 and related as in the training data; and each photo's pose may err a little, as it was fitted to the
-mean head. Its minimum is the most probable explanation.
+blendshape of the head model is one vector (`facecli.train.blendshapes`): that takes an expression off again.
 """
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
-from facecli.camera import Pose
-from facecli.complete import FaceModel, Surface, to_cells, to_mesh, with_inner_mouth
-from facecli.crop import CROP
+from facecli.camera import Camera, Pose
+from facecli.complete import FaceModel, Surface, to_mesh, with_inner_mouth
+from facecli.completion import fingerprint
+from facecli.crop import CROP, Crop
 from facecli.errors import WeightsError
-from facecli.geometry import inner, inner_mouth, region_mask
 from facecli.grid import enlarge, sample
 from facecli.mesh import Mesh
 from facecli.runtime import Maps
-from facecli.upsample import upsample_masked
-from facecli.weights import Weights
+from facecli.weights import REPAIR, Weights
 
 # The head model's shapes: ARKit's, but brow and cheek by side where ARKit has one, and no tongue.
 SHAPES = tuple(
@@ -38,17 +37,27 @@ SHAPES = tuple(
 ONE_IN_ARKIT = ("browInnerUp", "cheekPuff")
 TONGUE = "tongueOut"
 
-NOISE_MM = 1.0  # how far visible pixels may be from the truth
-INDEPENDENT = 400  # neighbouring pixels err together: all of a photo weigh like this many
-PIXELS_USED = 2500
-SURE_MM = 4.0  # pixels whose depth the network doubts more than this weigh less
-RARITY = 10.0  # of the weights' exponential prior: a weight of 0.1 is e times less probable than none
-CLOSENESS = (
-    0.1  # the training data's expressions are only roughly those of people: their precision counts this much
-)
-# How far a photo's pose may be off, as standard deviations: rotation (radians), shift (mm).
-POSE_SPREAD = np.array([math.radians(3.0)] * 3 + [3.0] * 3)
-_SWEEPS, _ROUNDS, _STILL = 200, 50, 1e-4
+# Around the left eye, the right eye and the mouth: centre and reach (x, y) on the template, mm.
+APERTURES = np.array([[31.0, -0.65, 22.0, 14.0], [-31.0, -0.65, 22.0, 14.0], [0.0, -75.0, 35.0, 30.0]])
+LARGEST = 0.5, 2.0  # of open and of seen area, over that of the rectangle: more is a pose gone wrong
+
+
+@dataclass(frozen=True, eq=False)
+class Regressor:
+    """The learned head: what a completed face and its openings tell of the weights."""
+
+    cells: Float32[np.ndarray, "p 2"]  # places on the face model's grid, column and row
+    by_place: Float32[np.ndarray, "p 3 e"]  # per mm that the face lies beside the mean face there
+    by_opening: Float32[np.ndarray, "9 e"]  # per unit of `openings`
+    usual: Float32[np.ndarray, " e"]  # where all of these are 0
+
+    def weights(
+        self, model: FaceModel, surface: Surface, openings: Float[np.ndarray, "9"]
+    ) -> Float[np.ndarray, " e"]:
+        """Of SHAPES, 0 to 1."""
+        offsets = sample(surface.positions - model.mean, self.cells.astype(np.float64))
+        told = np.tensordot(offsets, self.by_place.astype(np.float64), 2) + openings @ self.by_opening
+        return np.clip(self.usual + told, 0, 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +68,7 @@ class Blendshapes:
     shapes: Float32[np.ndarray, "e x"]  # each at weight 1, in the modes of expression
     mean: Float32[np.ndarray, " e"]  # the weights that the face model's mean face has
     precision: Float32[np.ndarray, "e e"]  # of the weights in the training data
+    regressor: Regressor | None = None  # None: not trained yet
 
     @cached_property
     def neutral(self) -> Float[np.ndarray, " x"]:
@@ -72,7 +82,12 @@ class Blendshapes:
 
 
 def load_blendshapes(weights: Weights, model: FaceModel) -> Blendshapes:
-    """The packaged shapes. Raises WeightsError when they are missing, damaged or not of the model's modes."""
+    """The packaged shapes and head. Raises WeightsError when they are missing, damaged or not for the model's modes."""
+    return replace(load_shapes(weights, model), regressor=load_regressor(weights, model))
+
+
+def load_shapes(weights: Weights, model: FaceModel) -> Blendshapes:
+    """The packaged shapes alone. Raises WeightsError when they are missing, damaged or not of the model's modes."""
     tensors = weights.tensors("blendshapes.safetensors")
     count = len(SHAPES)
     try:
@@ -87,73 +102,47 @@ def load_blendshapes(weights: Weights, model: FaceModel) -> Blendshapes:
     return Blendshapes(first, shapes, mean, precision)
 
 
-@dataclass(frozen=True, eq=False)
-class Visible:
-    """The pixels of one photo that show a face."""
+def load_regressor(weights: Weights, model: FaceModel) -> Regressor:
+    """The packaged head. Raises WeightsError when it is missing, damaged, or was trained for other modes."""
+    tensors = weights.tensors("expression.safetensors")
+    count = len(SHAPES)
+    try:
+        cells, by_place, by_opening, usual = (
+            tensors[key].astype(np.float32) for key in ("cells", "by_place", "by_opening", "usual")
+        )
+        known = tensors["modes"].tobytes().decode("ascii", "replace")
+        places = len(cells)
+        wanted = ((places, 2), (places, 3, count), (3 * len(APERTURES), count), (count,))
+        if tuple(part.shape for part in (cells, by_place, by_opening, usual)) != wanted:
+            raise ValueError(f"not a head for {count} shapes")
+        if not all(np.isfinite(part).all() for part in (cells, by_place, by_opening, usual)):
+            raise ValueError("some of it is no number")
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"expression.safetensors is not of this version: {error}") from error
+    if known != fingerprint(model.modes):
+        raise WeightsError(f"expression.safetensors was trained for another completion.safetensors: {REPAIR}")
+    return Regressor(cells, by_place, by_opening, usual)
 
-    cells: Float[np.ndarray, "n 2"]  # column and row on the face model's grid
-    points: Float[np.ndarray, "n 3"]  # mm, head frame
-    weight: Float[np.ndarray, " n"]  # 1 for a pixel seen head-on without doubt, less for others
 
-    def moved(self, motion: Float[np.ndarray, "6"]) -> Float[np.ndarray, "n 3"]:
-        """The points once the pose's error is taken off."""
-        return self.points - _motions(self.points) @ motion
+def openings(maps: Maps, camera: Camera, pose: Pose, crop: Crop) -> Float[np.ndarray, "9"]:
+    """Of left eye, right eye and mouth: how much of it is open, how much is seen of it and its surroundings (both as
+    areas, over that of the rectangle in APERTURES), and its widest opening (0 to 1).
 
-
-@dataclass(frozen=True, eq=False)
-class Explanation:
-    """The most probable person, and in each photo the expression and the pose's error."""
-
-    identity: Float[np.ndarray, " i"]  # in the face model's modes of identity
-    weights: Float[np.ndarray, "p e"]  # of SHAPES, 0 to 1
-    motions: Float[np.ndarray, "p 6"]  # rotation about x, y, z (radians), shift (mm)
-
-
-def visible(model: FaceModel, maps: Maps, mesh: Mesh, pose: Pose) -> Visible:
-    """What a photo shows of a face, weighed by the network's doubt and by how grazing the view is.
-
-    mesh: the face's own, a vertex per pixel, its uv in the crop.
+    The mesh has the rims of parted lids and lips, but shut ones lie where its network happens to put them: whether
+    anything shows between them tells more.
     """
-    import cv2
-
-    region = region_mask(maps.region)
-    coarse = cv2.resize(region.astype(np.float32), maps.depth.shape[::-1], interpolation=cv2.INTER_AREA) > 0.5
-    stacked = np.dstack([maps.coordinate, maps.sigma, maps.opening]).astype(np.float64)
-    finer = upsample_masked(stacked, coarse, CROP)
-    column, row = np.rint(mesh.uv.astype(np.float64) * CROP - 0.5).astype(int).T
-    points, normals = mesh.vertices.astype(np.float64) * 1000, mesh.normals.astype(np.float64)
-    cells, usable = to_cells(model, finer[row, column, :3])
-    usable &= (inner(region) & ~inner_mouth(finer[..., :3], finer[..., 4]))[row, column]
-    sight = pose.to_head(np.zeros((1, 3))) - points
-    sight /= np.linalg.norm(sight, axis=1, keepdims=True)
-    cosine = np.clip(np.einsum("nk,nk->n", sight, normals), 0, 1)
-    weight = cosine * np.minimum(1, SURE_MM / np.maximum(finer[row, column, 3], 1e-3)) ** 2
-    return Visible(cells[usable], points[usable], weight[usable])
-
-
-def explain(model: FaceModel, blendshapes: Blendshapes, photos: list[Visible]) -> Explanation:
-    """Who one or several photos of the same person show, and with which expressions."""
-    blocks = [_Block.of(*_evidence(model, photo), blendshapes) for photo in photos]
-    precision = np.eye(blendshapes.first) + sum(block.identity for block in blocks)
-    goal = np.sum([block.identity_goal for block in blocks], axis=0)
-    # Each photo's weights in turn, the identity always the best for them (block Gauss-Seidel on the Schur complement).
-    solved = [np.linalg.solve(precision, block.cross.T) for block in blocks]
-    curvature = [block.weights - block.cross @ part for block, part in zip(blocks, solved, strict=True)]
-    weights = np.zeros((len(blocks), len(SHAPES)))
-    for _ in range(_ROUNDS if len(blocks) > 1 else 1):
-        moved = 0.0
-        for index, block in enumerate(blocks):
-            without = goal + block.cross.T @ weights[index]
-            pull = block.weights_goal - solved[index].T @ without
-            best = _within_0_and_1(curvature[index], pull, weights[index])
-            goal = without - block.cross.T @ best
-            moved = max(moved, float(np.abs(best - weights[index]).max()))
-            weights[index] = best
-        if moved < _STILL:
-            break
-    identity = np.linalg.solve(precision, goal)
-    motions = [block.motion(identity, own) for block, own in zip(blocks, weights, strict=True)]
-    return Explanation(identity, weights, np.reshape(motions, (-1, len(POSE_SPREAD))))
+    size = len(maps.opening)
+    step = len(maps.region) // size
+    face = maps.region.reshape(size, step, size, step).mean((1, 3)) > 0.5
+    pixel_mm = pose.translation[2] / camera.focal / crop.scale * CROP / size
+    told = []
+    for aperture in APERTURES:
+        area = pixel_mm**2 / (4 * aperture[2] * aperture[3])
+        near = face & (np.abs(maps.coordinate[..., :2] - aperture[:2]) < aperture[2:]).all(2)
+        shown = maps.opening[near].astype(np.float64)
+        areas = np.minimum([shown.sum() * area, near.sum() * area], LARGEST)
+        told += [*areas, shown.max(initial=0)]
+    return np.array(told)
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,13 +157,16 @@ def express(
     model: FaceModel,
     blendshapes: Blendshapes,
     surface: Surface,
-    maps: Maps,
-    mesh: Mesh,
-    pose: Pose,
+    openings: Float[np.ndarray, "9"],
     colors: UInt8[np.ndarray, "v 3"],
 ) -> Expression:
-    """The expression of one photo's face. surface: the whole face; mesh: a vertex per pixel; colors: of the whole."""
-    (weights,) = explain(model, blendshapes, [visible(model, maps, mesh, pose)]).weights
+    """The expression of one photo's face. surface: the whole face; colors: of its mesh.
+
+    Raises ValueError for blendshapes without regressor.
+    """
+    if blendshapes.regressor is None:
+        raise ValueError("the blendshapes have no regressor")
+    weights = blendshapes.regressor.weights(model, surface, openings)
     positions = with_inner_mouth(model, surface.positions - blendshapes.offset(model, weights))
     return Expression(weights, to_mesh(model, Surface(positions, surface.seen), colors))
 
@@ -187,105 +179,3 @@ def to_arkit(weights: Float[np.ndarray, " e"]) -> dict[str, float]:
         suffix = "" if stem in ONE_IN_ARKIT else {"L": "Left", "R": "Right"}.get(side, "")
         named.setdefault(stem + suffix, []).append(float(weight))
     return {name: round(sum(values) / len(values), 4) for name, values in sorted(named.items())}
-
-
-def _evidence(model: FaceModel, visible: Visible) -> tuple[Float[np.ndarray, "u u"], Float[np.ndarray, " u"]]:
-    """Matrix and right-hand side of the normal equations of modes and motion, gross errors weighed down."""
-    size, coarse, modes = model.mean.shape[0], model.modes.shape[1], len(model.modes)
-    some = slice(None, None, max(1, math.ceil(len(visible.points) / PIXELS_USED)))
-    cells, points, weight = visible.cells[some], visible.points[some], visible.weight[some]
-    count = max(len(points), 1)
-    by_mode = sample(model.layers, (cells + 0.5) * coarse / size - 0.5).reshape(len(points), 3, modes)
-    rows = np.concatenate([by_mode, _motions(points)], 2, dtype=np.float32)
-    rows = rows.reshape(3 * len(points), rows.shape[2])
-    wanted = (points - sample(model.mean.astype(np.float64), cells)).reshape(-1).astype(np.float32)
-    certainty = np.repeat(weight, 3) * INDEPENDENT / count / NOISE_MM**2
-    prior = np.diag(np.concatenate([np.ones(modes), POSE_SPREAD**-2.0]))
-    huber = np.ones(len(wanted))
-    for _ in range(3):
-        heavy = rows * (certainty * huber)[:, None].astype(np.float32)
-        matrix, goal = (heavy.T @ rows).astype(np.float64), (heavy.T @ wanted).astype(np.float64)
-        error = np.abs(wanted - rows @ np.linalg.solve(matrix + prior, goal))
-        huber = 1 / np.maximum(1, error / (2 * NOISE_MM))
-    return matrix, goal
-
-
-def _motions(points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3 6"]:
-    """How points move with each number of a small motion."""
-    rows = np.zeros((len(points), 3, len(POSE_SPREAD)))
-    x, y, z = points.T
-    rows[:, 0, 1], rows[:, 0, 2] = z, -y
-    rows[:, 1, 0], rows[:, 1, 2] = -z, x
-    rows[:, 2, 0], rows[:, 2, 1] = y, -x
-    rows[:, [0, 1, 2], [3, 4, 5]] = 1.0
-    return rows
-
-
-@dataclass(frozen=True, eq=False)
-class _Block:
-    """One photo's part of the quadratic problem: half the square form of identity and weights, less a linear one.
-
-    The motion is eliminated: `motion` finds the best one again.
-    """
-
-    identity: Float[np.ndarray, "i i"]
-    identity_goal: Float[np.ndarray, " i"]
-    cross: Float[np.ndarray, "e i"]
-    weights: Float[np.ndarray, "e e"]
-    weights_goal: Float[np.ndarray, " e"]
-    motion_at_rest: Float[np.ndarray, "6"]
-    motion_follows: Float[np.ndarray, "6 u"]
-
-    @classmethod
-    def of(
-        cls, matrix: Float[np.ndarray, "u u"], goal: Float[np.ndarray, " u"], blendshapes: Blendshapes
-    ) -> "_Block":
-        """In identity and weights instead of modes, the priors of weights and motion added."""
-        first, motion = blendshapes.first, len(POSE_SPREAD)
-        shapes = blendshapes.shapes.astype(np.float64)
-        expression = slice(first, len(matrix) - motion)
-        goal = goal - matrix[:, expression] @ blendshapes.neutral
-        change = np.zeros((len(matrix), first + len(shapes) + motion))
-        change[:first, :first] = np.eye(first)
-        change[expression, first : first + len(shapes)] = shapes.T
-        change[-motion:, -motion:] = np.eye(motion)
-        matrix, goal = change.T @ matrix @ change, change.T @ goal
-        still = matrix[-motion:, -motion:] + np.diag(POSE_SPREAD**-2.0)
-        follows = np.linalg.solve(still, matrix[-motion:, :-motion])
-        at_rest = np.linalg.solve(still, goal[-motion:])
-        goal = goal[:-motion] - matrix[:-motion, -motion:] @ at_rest
-        matrix = matrix[:-motion, :-motion] - matrix[:-motion, -motion:] @ follows
-        return cls(
-            matrix[:first, :first],
-            goal[:first],
-            matrix[first:, :first],
-            matrix[first:, first:] + CLOSENESS * blendshapes.precision.astype(np.float64),
-            goal[first:] - RARITY,
-            at_rest,
-            follows,
-        )
-
-    def motion(
-        self, identity: Float[np.ndarray, " i"], weights: Float[np.ndarray, " e"]
-    ) -> Float[np.ndarray, "6"]:
-        return self.motion_at_rest - self.motion_follows @ np.concatenate([identity, weights])
-
-
-def _within_0_and_1(
-    matrix: Float[np.ndarray, "e e"], goal: Float[np.ndarray, " e"], start: Float[np.ndarray, " e"]
-) -> Float[np.ndarray, " e"]:
-    """The least of half the square form less the linear one, all within 0 to 1, by coordinate descent."""
-    found = start.copy()
-    slope = matrix @ found - goal
-    for _ in range(_SWEEPS):
-        moved = 0.0
-        for index in range(len(found)):
-            best = min(1.0, max(0.0, found[index] - slope[index] / matrix[index, index]))
-            step = best - found[index]
-            if step != 0:
-                slope += matrix[index] * step
-                found[index] = best
-                moved = max(moved, abs(step))
-        if moved < _STILL:
-            break
-    return found

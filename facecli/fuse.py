@@ -1,7 +1,7 @@
 """Several photos of one person -> one neutral face: the most probable identity, bent and coloured by what each shows.
 
 Averaging the faces of the photos would mix what one photo sees with what another only guesses. Here all visible pixels
-decide together who it is (`facecli.blendshapes.explain`), every photo with its own expression and a pose that may be a
+decide together who it is (`facecli.identity.explain`), every photo with its own expression and a pose that may be a
 little off; what pixels leave over from that, and their colours, are then blended by how well each photo shows a place.
 """
 
@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
-from facecli.blendshapes import Blendshapes, Explanation, Visible, explain, visible
+from facecli.blendshapes import Blendshapes
 from facecli.complete import FaceModel, Surface, left_over, with_left_over
 from facecli.grid import enlarge, sample, splat
+from facecli.identity import Explanation, Visible, explain, visible
 from facecli.pipeline import Face
 from facecli.texture import Skin, fill
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from facecli import __version__
-from facecli.blendshapes import load_blendshapes, to_arkit
+from facecli.blendshapes import load_shapes, to_arkit
 from facecli.complete import to_mesh
 from facecli.errors import FaceError
 from facecli.fuse import Fused, fuse
@@ -51,7 +51,7 @@ class Sitter:
         self.reconstructor = Reconstructor(device, weights, focal=focal)
         assert self.reconstructor.model is not None  # whole faces are the default
         self.model = self.reconstructor.model
-        self.blendshapes = load_blendshapes(weights, self.model)
+        self.blendshapes = load_shapes(weights, self.model)
         self.versions = {"facecli": __version__, "weights": weights.manifest.version}
         self.wanted = wanted
 

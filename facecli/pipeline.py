@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 
-from facecli.blendshapes import Expression, express, load_blendshapes
+from facecli.blendshapes import Expression, express, load_blendshapes, openings
 from facecli.camera import Camera, Pose, camera_for, fit_pose, stepped_back
 from facecli.clock import Clock
 from facecli.complete import complete, load_face_model, to_mesh
@@ -233,7 +233,8 @@ class Reconstructor:
             whole = to_mesh(self.model, completed, vertex_colors(skin.texture, self.model.uv))
             dense = dense_landmarks(self.model, self.template.dense, skin, camera, pose)
             if self.blendshapes is not None:
-                expression = express(self.model, self.blendshapes, completed, maps, mesh, pose, whole.colors)
+                told = openings(maps, camera, pose, crop)
+                expression = express(self.model, self.blendshapes, completed, told, whole.colors)
         clock.mark("assemble")
         return Face(
             detection,

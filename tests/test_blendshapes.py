@@ -1,6 +1,7 @@
-"""Who and with what expression: on faces that the model itself can say, where the truth is known."""
+"""The head that tells a face's expression, and the shapes that take it off again."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -8,130 +9,115 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
-from facecli import blendshapes as module
-from facecli.blendshapes import SHAPES, Blendshapes, Visible, explain, load_blendshapes, to_arkit
-from facecli.complete import FaceModel
+from facecli.blendshapes import (
+    LARGEST,
+    SHAPES,
+    Blendshapes,
+    Regressor,
+    express,
+    load_blendshapes,
+    load_regressor,
+    load_shapes,
+    openings,
+    to_arkit,
+)
+from facecli.camera import Camera, Pose
+from facecli.complete import FaceModel, Surface
+from facecli.crop import Crop
 from facecli.errors import WeightsError
-from facecli.grid import enlarge, sample
+from facecli.grid import sample
+from facecli.runtime import Maps
 from facecli.weights import Manifest, Weights, WeightsFile, load_weights
-
-SMILE = {"mouthSmile_L": 0.7, "mouthSmile_R": 0.7, "cheekSquint_L": 0.4, "cheekSquint_R": 0.4}
 
 
 def weights_of(**named: float) -> np.ndarray:
     return np.array([named.get(name, 0.0) for name in SHAPES])
 
 
-def person(model: FaceModel, shapes: Blendshapes, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Identity, and the neutral face on the grid, mm."""
-    identity = np.random.default_rng(seed).normal(0, 1, shapes.first)
-    modes = np.concatenate([identity, shapes.neutral]).astype(np.float32)
-    return identity, model.mean + enlarge(np.tensordot(modes, model.modes, 1), model.mean.shape[0])
+def surface_of(model: FaceModel, change: np.ndarray | float = 0.0) -> Surface:
+    return Surface(model.mean.astype(np.float64) + change, np.ones(model.mean.shape[:2]))
 
 
-def photo(model: FaceModel, grid: np.ndarray, least: float = -1000.0, most: float = 1000.0) -> Visible:
-    """The mesh's cells whose x on the template lies between, exactly as they are."""
-    cells = model.cells.astype(np.float64)
-    across = sample(model.mean.astype(np.float64), cells)[:, 0]
-    cells = cells[(across > least) & (across < most)]
-    return Visible(cells, sample(grid, cells), np.ones(len(cells)))
+def toy() -> Regressor:
+    """Two places and the left eye's opening, which tell the first shape."""
+    by_place, by_opening = np.zeros((2, 3, len(SHAPES)), np.float32), np.zeros((9, len(SHAPES)), np.float32)
+    by_place[0, 1, 0], by_place[1, 2, 0], by_opening[0, 0] = 0.1, -0.05, 0.5
+    usual = np.full(len(SHAPES), 0.25, np.float32)
+    return Regressor(np.array([[64.0, 40.0], [30.0, 70.0]], np.float32), by_place, by_opening, usual)
 
 
-@pytest.mark.parametrize(
-    "expression",
-    [{}, SMILE, {"jawOpen": 0.6}, {"mouthPucker": 0.8}],
-    ids=["neutral", "smile", "open", "kiss"],
-)
-def test_an_expression_is_told(model: FaceModel, shapes: Blendshapes, expression: dict[str, float]) -> None:
-    _, neutral = person(model, shapes, 1)
-    wanted = weights_of(**expression)
-    (found,) = explain(model, shapes, [photo(model, neutral + shapes.offset(model, wanted))]).weights
-    assert np.abs(found - wanted).max() < 0.25
-    assert np.abs(found - wanted).mean() < 0.02
-    assert found.min() >= 0 and found.max() <= 1
+def test_the_head_is_linear_between_0_and_1(model: FaceModel) -> None:
+    change = np.array([0.0, 1.5, 2.0])
+    told = toy().weights(model, surface_of(model, change), np.arange(1.0, 10.0) / 10)
+    assert told[0] == pytest.approx(0.25 + 0.15 - 0.1 + 0.05, abs=1e-6)
+    assert told[1:] == pytest.approx(0.25)
+    for far, bound in ((1000.0, 1.0), (-1000.0, 0.0)):
+        assert toy().weights(model, surface_of(model, far * change), np.zeros(9))[0] == bound
 
 
-def test_closed_eyes_are_told_though_lids_are_few_pixels(model: FaceModel, shapes: Blendshapes) -> None:
-    _, neutral = person(model, shapes, 1)
-    closed = shapes.offset(model, weights_of(eyeBlink_L=0.9, eyeBlink_R=0.9))
-    (found,) = explain(model, shapes, [photo(model, neutral + closed)]).weights
-    told = dict(zip(SHAPES, found, strict=True))
-    assert 0.3 < told.pop("eyeBlink_L") <= 0.95 and 0.3 < told.pop("eyeBlink_R") <= 0.95
-    assert max(told.values()) < 0.25
+def look(opening: np.ndarray, region: float = 1.0) -> Maps:
+    """A view from the front in which a pixel of the coarse maps spans 1 mm of the template."""
+    row, column = np.mgrid[:128, :128].astype(np.float32)
+    coordinate = np.stack([column - 64, 20 - row, np.zeros_like(row)], 2)
+    flat = np.zeros((128, 128), np.float32)
+    full = np.full((256, 256), region, np.float32)
+    return Maps(full, coordinate, flat, flat, opening.astype(np.float32), np.zeros((512, 512), np.float32))
 
 
-def test_half_a_face_tells_most_of_an_expression(model: FaceModel, shapes: Blendshapes) -> None:
-    _, neutral = person(model, shapes, 2)
-    posed = neutral + shapes.offset(model, weights_of(**SMILE))
-    (found,) = explain(model, shapes, [photo(model, posed, least=0.0)]).weights
-    told = dict(zip(SHAPES, found, strict=True))
-    assert told["mouthSmile_L"] == pytest.approx(0.7, abs=0.2)
-    assert told["mouthSmile_R"] == pytest.approx(0.7, abs=0.3), "people mostly smile with both sides"
+def place(distance: float = 500.0) -> tuple[Camera, Pose, Crop]:
+    """At 500 mm a crop's pixel is half a millimetre, so a pixel of the coarse maps is one."""
+    return (
+        Camera(1000.0, 128.0, 128.0, "option"),
+        Pose(np.eye(3), np.array([0.0, 0.0, distance])),
+        Crop(np.array([[1.0, 0, 0], [0, 1.0, 0]])),
+    )
 
 
-def test_nothing_visible_is_the_average_neutral_person(model: FaceModel, shapes: Blendshapes) -> None:
-    nothing = Visible(np.zeros((0, 2)), np.zeros((0, 3)), np.zeros(0))
-    found = explain(model, shapes, [nothing])
-    assert np.abs(found.weights).max() == 0
-    assert np.abs(found.identity).max() < 1e-9 and np.abs(found.motions).max() < 1e-9
+def test_openings_are_told_by_place_and_size() -> None:
+    opening = np.zeros((128, 128))
+    opening[20:24, 64 + 26 : 64 + 36] = 0.8  # 40 mm^2 of the left eye, which is at +31
+    left, right, mouth = openings(look(opening), *place()).reshape(3, 3)
+    rectangle = 4 * 22 * 14
+    assert left == pytest.approx([32 / rectangle, 1.0, 0.8], rel=0.05)
+    assert right[[0, 2]] == pytest.approx([0, 0]) and right[1] == pytest.approx(1, rel=0.05)
+    assert mouth[[0, 2]] == pytest.approx([0, 0]) and mouth[1] == pytest.approx(1, rel=0.05)
+    nearer = openings(look(opening), *place(250.0)).reshape(3, 3)
+    assert nearer[0] == pytest.approx(left / [4, 4, 1])
 
 
-def test_a_pose_that_is_off_is_no_expression(model: FaceModel, shapes: Blendshapes) -> None:
-    _, neutral = person(model, shapes, 3)
-    truth = photo(model, neutral)
-    error = np.array([0.02, -0.03, 0.01, 2.0, -1.0, 1.5])
-    moved = Visible(truth.cells, truth.moved(-error), truth.weight)
-    found = explain(model, shapes, [moved])
-    assert np.linalg.norm(moved.moved(found.motions[0]) - truth.points, axis=1).mean() < 1.0
-    assert np.linalg.norm(moved.points - truth.points, axis=1).mean() > 3.0
-    assert found.weights.sum() < 0.5
+def test_openings_of_nothing_are_0_and_of_a_pose_gone_wrong_bounded() -> None:
+    opened = np.ones((128, 128))
+    assert not openings(look(opened, region=0.0), *place()).any()
+    assert openings(look(opened), *place(1e6)).reshape(3, 3) == pytest.approx(
+        np.tile([*LARGEST, 1.0], (3, 1))
+    )
 
 
-def test_gross_errors_do_not_change_the_expression(model: FaceModel, shapes: Blendshapes) -> None:
-    _, neutral = person(model, shapes, 4)
-    truth = photo(model, neutral + shapes.offset(model, weights_of(**SMILE)))
-    spoiled = truth.points.copy()
-    rng = np.random.default_rng(0)
-    wrong = rng.choice(len(spoiled), len(spoiled) // 20, replace=False)
-    spoiled[wrong] += rng.normal(0, 40, (len(wrong), 3))
-    (clean,) = explain(model, shapes, [truth]).weights
-    (found,) = explain(model, shapes, [Visible(truth.cells, spoiled, truth.weight)]).weights
-    assert np.abs(found - clean).max() < 0.15
+def test_what_is_told_is_taken_off_the_mesh(model: FaceModel, shapes: Blendshapes) -> None:
+    usual = weights_of(mouthSmile_L=0.5, mouthSmile_R=0.5).astype(np.float32)
+    smiling = replace(toy(), by_place=toy().by_place * 0, by_opening=toy().by_opening * 0, usual=usual)
+    face = surface_of(model, shapes.offset(model, usual))
+    colors = np.zeros((len(model.cells), 3), np.uint8)
+    found = express(model, replace(shapes, regressor=smiling), face, np.zeros(9), colors)
+    np.testing.assert_array_equal(found.weights, usual)
+    skin = np.unique(model.groups[0].quads)
+    wanted = sample(model.mean.astype(np.float64), model.cells.astype(np.float64))[skin] / 1000
+    assert np.abs(found.neutral.vertices[skin] - wanted).max() < 1e-5
+    with pytest.raises(ValueError, match="no regressor"):
+        express(model, replace(shapes, regressor=None), face, np.zeros(9), colors)
 
 
-def test_pixels_without_weight_do_not_count(model: FaceModel, shapes: Blendshapes) -> None:
-    _, neutral = person(model, shapes, 5)
-    truth = photo(model, neutral)
-    half = truth.cells[:, 0] > 60
-    nonsense = truth.points + np.where(half, 0, 50.0)[:, None]
-    found = explain(model, shapes, [Visible(truth.cells, nonsense, half.astype(np.float64))])
-    clean = explain(model, shapes, [Visible(truth.cells, truth.points, half.astype(np.float64))])
-    np.testing.assert_allclose(found.weights, clean.weights, atol=1e-3)
-    np.testing.assert_allclose(found.identity, clean.identity, atol=1e-2)
-
-
-def test_photos_share_the_person_but_not_the_expression(model: FaceModel, shapes: Blendshapes) -> None:
-    identity, neutral = person(model, shapes, 6)
-    looks = [weights_of(**SMILE), weights_of(jawOpen=0.6), weights_of()]
-    photos = [photo(model, neutral + shapes.offset(model, look)) for look in looks]
-    found = explain(model, shapes, photos)
-    assert np.abs(found.weights - looks).mean() < 0.02
-    alone = [explain(model, shapes, [each]).identity for each in photos]
-    errors = [np.linalg.norm(each - identity) for each in alone]
-    assert np.linalg.norm(found.identity - identity) < min(errors)
-    turned = explain(model, shapes, photos[::-1])
-    np.testing.assert_allclose(turned.weights[::-1], found.weights, atol=2e-3)
-    np.testing.assert_allclose(turned.identity, found.identity, atol=2e-2)
-
-
-def test_the_box_constrained_minimum_is_one() -> None:
-    from scipy.optimize import lsq_linear
-
-    rng = np.random.default_rng(0)
-    for _ in range(5):
-        rows, goal = rng.normal(size=(80, 12)), rng.normal(0, 6, 80)
-        found = module._within_0_and_1(rows.T @ rows, rows.T @ goal, np.zeros(12))
-        np.testing.assert_allclose(found, lsq_linear(rows, goal, (0, 1), tol=1e-12).x, atol=1e-3)
+def test_the_packaged_head_is_small_and_says_something_of_smiles(
+    model: FaceModel, shapes: Blendshapes
+) -> None:
+    assert load_weights().manifest.files["expression.safetensors"].bytes < 500_000
+    regressor = shapes.regressor
+    assert regressor is not None
+    still = regressor.weights(model, surface_of(model), np.zeros(9))
+    for name in ("mouthSmile_L", "mouthSmile_R", "jawOpen"):
+        one = SHAPES.index(name)
+        moved = surface_of(model, shapes.offset(model, weights_of(**{name: 0.8})))
+        assert regressor.weights(model, moved, np.zeros(9))[one] > still[one] + 0.1, name
 
 
 def test_arkit_has_its_52_names() -> None:
@@ -159,10 +145,10 @@ def test_left_shapes_move_the_left(model: FaceModel, shapes: Blendshapes) -> Non
         assert moved[across > 15].sum() > 5 * moved[across < -15].sum()
 
 
-def _weights(folder: Path, data: bytes) -> Weights:
-    (folder / "blendshapes.safetensors").write_bytes(data)
+def _weights(folder: Path, data: bytes, name: str = "blendshapes.safetensors") -> Weights:
+    (folder / name).write_bytes(data)
     entry = WeightsFile(hashlib.sha256(data).hexdigest(), len(data), "Apache-2.0")
-    files = MappingProxyType({"blendshapes.safetensors": entry})
+    files = MappingProxyType({name: entry})
     return Weights(folder, Manifest("1", "today", files, MappingProxyType({}), MappingProxyType({})))
 
 
@@ -178,11 +164,51 @@ def test_a_file_of_another_version_is_refused(tmp_path: Path, model: FaceModel, 
     else:
         tensors["precision"] = tensors["precision"][:, :5].copy()
     with pytest.raises(WeightsError, match="not of this version"):
-        load_blendshapes(_weights(tmp_path, save(tensors)), model)
+        load_shapes(_weights(tmp_path, save(tensors)), model)
 
 
 def test_shapes_of_other_modes_are_refused(tmp_path: Path, model: FaceModel) -> None:
     tensors = load(load_weights().read("blendshapes.safetensors"))
     tensors["first"] = tensors["first"] - 1
     with pytest.raises(WeightsError, match="other modes"):
-        load_blendshapes(_weights(tmp_path, save(tensors)), model)
+        load_shapes(_weights(tmp_path, save(tensors)), model)
+
+
+HEAD = "expression.safetensors"
+
+
+@pytest.mark.parametrize("fault", ["empty", "fewer shapes", "fewer places", "not a number", "two openings"])
+def test_a_head_of_another_version_is_refused(tmp_path: Path, model: FaceModel, fault: str) -> None:
+    tensors = {name: array.copy() for name, array in load(load_weights().read(HEAD)).items()}
+    if fault == "empty":
+        tensors = {}
+    elif fault == "fewer shapes":
+        tensors["usual"] = tensors["usual"][:-1].copy()
+    elif fault == "fewer places":
+        tensors["cells"] = tensors["cells"][:-1].copy()
+    elif fault == "not a number":
+        tensors["by_place"][0, 0, 0] = np.nan
+    else:
+        tensors["by_opening"] = tensors["by_opening"][:2].copy()
+    with pytest.raises(WeightsError, match=r"expression\.safetensors is not of this version"):
+        load_regressor(_weights(tmp_path, save(tensors), HEAD), model)
+
+
+def test_a_head_for_other_modes_and_a_damaged_or_missing_one_are_refused(
+    tmp_path: Path, model: FaceModel
+) -> None:
+    data = load_weights().read(HEAD)
+    packaged = _weights(tmp_path, data, HEAD)
+    assert load_regressor(packaged, model).usual.shape == (len(SHAPES),)
+    with pytest.raises(WeightsError, match=r"another completion\.safetensors"):
+        load_regressor(packaged, replace(model, modes=model.modes * np.float32(1.01)))
+    with pytest.raises(WeightsError, match="no safetensors file"):
+        load_regressor(_weights(tmp_path, b"nonsense", HEAD), model)
+    (tmp_path / HEAD).unlink()
+    with pytest.raises(WeightsError, match="cannot read"):
+        load_regressor(packaged, model)
+
+
+def test_shapes_and_head_are_loaded_together(model: FaceModel) -> None:
+    assert load_blendshapes(load_weights(), model).regressor is not None
+    assert load_shapes(load_weights(), model).regressor is None

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from heads import SHARED, head_model, needs_assets, needs_evaluation
 
-from facecli.blendshapes import Blendshapes, Visible
+from facecli.blendshapes import Blendshapes
 from facecli.complete import FaceModel, Surface
 from facecli.fuse import fuse, fuse_shapes, fuse_textures
 from facecli.grid import sample
+from facecli.identity import Visible
 from facecli.texture import SIZE, Skin
 from facecli.weights import load_weights
 

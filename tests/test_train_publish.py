@@ -40,7 +40,8 @@ def published(checkpoint, tmp_path_factory):
         pytest.skip(f"needs the licensed training data in {ASSETS}")
     folder = tmp_path_factory.mktemp("weights")
     (folder / "detector.onnx").write_bytes(b"not read here")
-    (folder / "completion.onnx").write_bytes(load_weights().read("completion.onnx"))
+    for name in ("completion.onnx", "expression.safetensors"):
+        (folder / name).write_bytes(load_weights().read(name))
     difference = module.publish(checkpoint, ASSETS, folder, "1.2.3", "2026-01-01", {"command": "train"})
     return folder, difference
 
@@ -104,10 +105,11 @@ def test_a_difference_between_the_runtimes_is_refused(checkpoint, tmp_path, monk
 
 @needs_assets
 def test_modes_that_differ_in_their_last_bits_stay_for_the_network_that_was_trained_for_them(
-    published, tmp_path
+    published, tmp_path, capsys
 ):
     for path in published[0].iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "expression.safetensors").write_bytes(b"for other modes")
     tensors = load_tensors((tmp_path / "completion.safetensors").read_bytes())
     modes = tensors["modes"].copy()
     modes[0, 0, 0] = np.nextafter(modes[0, 0, 0], np.float16(9))
@@ -116,6 +118,7 @@ def test_modes_that_differ_in_their_last_bits_stay_for_the_network_that_was_trai
         module.publish_geometry(ASSETS, tmp_path)
         back = load_tensors((tmp_path / "completion.safetensors").read_bytes())["modes"]
         np.testing.assert_array_equal(back, change if stays else tensors["modes"])
+        assert "expression.safetensors is for other modes: run fit-blendshapes" in capsys.readouterr().err
 
 
 @needs_assets

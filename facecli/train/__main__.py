@@ -206,6 +206,23 @@ def fit_completion(
     write(assets, weights, steps)
 
 
+@app.command("fit-blendshapes")
+def fit_blendshapes(
+    weights: Annotated[Path, typer.Argument(help="Folder of published weights.", exists=True)],
+    shards: Annotated[Path, typer.Argument(help="What `synth` wrote.", exists=True, file_okay=False)],
+    heads: Annotated[int, typer.Option(min=10, help="How many samples to look at.")] = 4000,
+) -> None:
+    """Fit the head that tells expressions, to samples as the pipeline sees them: writes expression.safetensors."""
+    from facecli.blendshapes import SHAPES
+    from facecli.train.publish import publish_expression as write
+
+    found = write(weights, shards, heads)
+    for name, *numbers in zip(SHAPES, found.correlation, found.error, found.error_of_usual, strict=True):
+        typer.echo(
+            "{}: correlation {:.2f}, error {:.3f}, of the mean {:.3f}".format(name, *numbers), err=True
+        )
+
+
 @app.command()
 def evaluate(
     data: Annotated[Path, typer.Argument(help="The evaluation folder.")] = SHARED / "eval",

@@ -8,9 +8,10 @@ import numpy as np
 from jaxtyping import Float
 from safetensors.numpy import save_file
 
-from facecli.blendshapes import SHAPES, Blendshapes, Visible, explain
+from facecli.blendshapes import SHAPES, Blendshapes
 from facecli.complete import FaceModel
 from facecli.grid import grid_normals
+from facecli.identity import Visible, explain
 from facecli.train.completion import IDENTITY_MODES, expressions, on_grid, spread_of
 from facecli.train.headmodel import HeadModel
 from facecli.train.sample import euler, random_expression

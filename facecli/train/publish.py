@@ -15,6 +15,7 @@ from safetensors.numpy import load as load_numpy
 from safetensors.numpy import save_file as save_numpy
 from safetensors.torch import save_file
 
+from facecli.blendshapes import load_shapes
 from facecli.complete import load_geometry
 from facecli.completion import fingerprint
 from facecli.model import FaceNetwork, ModelConfig, Prediction
@@ -26,10 +27,13 @@ from facecli.train.completer import train, trained_for
 from facecli.train.completion import learn
 from facecli.train.completion import save as save_completion
 from facecli.train.correspond import calibrated, landmarks68, on_surface
+from facecli.train.expression import Accuracy, fit, places, seen
+from facecli.train.expression import to_file as expression_to_file
+from facecli.train.expression import trained_for as expression_trained_for
 from facecli.train.headmodel import HeadModel
 from facecli.train.lift import face_box_points
 from facecli.train.onnx_file import exported, store_as_halves
-from facecli.weights import load_weights
+from facecli.weights import load_template, load_weights
 
 PARITY = 1e-3
 """Largest difference allowed between torch and onnxruntime, in the network's own units."""
@@ -40,6 +44,7 @@ FILES = (
     "completion.safetensors",
     "completion.onnx",
     "blendshapes.safetensors",
+    "expression.safetensors",
     "detector.onnx",
 )
 LICENCES = {"detector.onnx": "BSD-3-Clause"}
@@ -48,7 +53,8 @@ LICENCES = {"detector.onnx": "BSD-3-Clause"}
 def publish(
     checkpoint: Path, assets: Path, weights: Path, version: str, created: str, training: dict[str, Any]
 ) -> float:
-    """Write the files of `FILES` but the detector and completion.onnx, and then manifest.json, into `weights`.
+    """Write the files of `FILES` but the detector, completion.onnx and expression.safetensors, and then manifest.json,
+    into `weights`.
 
     The averaged parameters are rounded to fp16 first, so that torch and ONNX run the same numbers; both
     compute in float32. Returns the largest difference between the two on random crops; raises RuntimeError
@@ -92,6 +98,19 @@ def publish_completion(assets: Path, weights: Path, steps: int) -> None:
     _describe_anew(weights)
 
 
+def publish_expression(weights: Path, shards: Path, heads: int) -> Accuracy:
+    """Fit expression.safetensors anew, for the network and the modes that are there."""
+    packaged = load_weights(weights)
+    model = load_geometry(packaged)
+    looks = seen(shards, packaged, heads)
+    regressor, accuracy = fit(
+        model, load_shapes(packaged, model), places(load_template(packaged), model), looks
+    )
+    (weights / "expression.safetensors").write_bytes(expression_to_file(regressor, model))
+    _describe_anew(weights)
+    return accuracy
+
+
 def write_geometry(assets: Path, weights: Path) -> None:
     """template.safetensors, completion.safetensors and blendshapes.safetensors."""
     model = HeadModel.load(assets / "head_model")
@@ -103,6 +122,8 @@ def write_geometry(assets: Path, weights: Path) -> None:
     stored = load_numpy((weights / "completion.safetensors").read_bytes())["modes"]
     if trained_for((weights / "completion.onnx").read_bytes()) != fingerprint(stored):
         sys.stderr.write(f"{weights}/completion.onnx is for other modes: run fit-completion\n")
+    if expression_trained_for((weights / "expression.safetensors").read_bytes()) != fingerprint(stored):
+        sys.stderr.write(f"{weights}/expression.safetensors is for other modes: run fit-blendshapes\n")
 
 
 def _is_there(modes: Float[np.ndarray, "k m m 3"], path: Path) -> bool:

@@ -181,6 +181,7 @@ class Rerenderer:
             float(footprint),
             1.0 if changed else FIT_DEPTH_WEIGHT,
             pack_opening(part, region),
+            expression=beta,
         )
 
     def _relief(

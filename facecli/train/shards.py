@@ -18,6 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from facecli.blendshapes import SHAPES
 from facecli.train.sample import COARSE, FULL, REGION, Sample
 
 PER_SHARD = 128
@@ -113,7 +114,7 @@ def portrait_weights(names: list[str]) -> np.ndarray:
 
 def pack(samples: list[Sample]) -> bytes:
     """Samples as one npz of flat arrays: no pickled object in it."""
-    images, details, records = [], [], []
+    images, details, records, expressions = [], [], [], []
     for sample in samples:
         ok, encoded = cv2.imencode(".jpg", sample.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 97])
         if not ok:
@@ -122,6 +123,8 @@ def pack(samples: list[Sample]) -> bytes:
         raw = b"" if sample.detail is None else zlib.compress(sample.detail.astype(np.float16).tobytes(), 1)
         details.append(np.frombuffer(raw, np.uint8))
         records.append((sample.footprint, sample.depth_weight))
+        unknown = np.full(len(SHAPES), np.nan)
+        expressions.append(unknown if sample.expression is None else sample.expression)
     buffer = io.BytesIO()
     np.savez(
         buffer,
@@ -134,6 +137,7 @@ def pack(samples: list[Sample]) -> bytes:
         known=np.stack([sample.known for sample in samples]).astype(np.uint8),
         opening=np.stack([sample.opening for sample in samples]),
         records=np.array(records, np.float32),
+        expressions=np.array(expressions, np.float32),
         sources=np.array([sample.source for sample in samples]),
     )
     return buffer.getvalue()
@@ -155,6 +159,9 @@ def unpack(path: Path) -> Iterator[Sample]:
         footprint, weight = arrays["records"][k]
         coarse = arrays["coarse"][k].astype(np.float32).reshape(COARSE, COARSE, 4)
         region = arrays["region"][k].reshape(REGION, REGION)
+        expression = arrays["expressions"][k] if "expressions" in arrays else None  # older shards have none
+        if expression is not None and np.isnan(expression).any():
+            expression = None
         yield Sample(
             image,
             region,
@@ -165,5 +172,6 @@ def unpack(path: Path) -> Iterator[Sample]:
             float(weight),
             arrays["opening"][k],
             str(arrays["sources"][k]),
+            expression,
         )
         image_start, detail_start = image_end, detail_end

@@ -172,6 +172,7 @@ class Synthesizer:
             float(footprint),
             1.0,
             pack_opening(part, region),
+            expression=beta,
         )
 
     def _pose(self, rng: np.random.Generator) -> Float[np.ndarray, "3 3"]:
