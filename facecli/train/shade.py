@@ -35,7 +35,7 @@ def visible_from(
         (flat - low) * scale + 2, far - vertices @ direction, faces, SHADOW_SIZE, SHADOW_SIZE
     )
     seen = np.empty(len(points), np.float32)
-    _look_up(inverse, np.ascontiguousarray(points, np.float64), axes, direction, low, scale, far, bias, seen)
+    _look_up(inverse, np.ascontiguousarray(points), axes, direction, low, scale, far, bias, seen)
     return seen
 
 
@@ -124,7 +124,8 @@ def shade(
     gloss: Float[np.ndarray, "p"],
     light: Light,
 ) -> Float[np.ndarray, "p 3"]:
-    """Linear radiance of points of skin; world frame: y up, z to the camera; `view` points to the camera."""
+    """Linear radiance of points of skin; world frame: y up, z to the camera; `view` points to the camera, and may be of
+    any length. Where the normal is 0 there is nothing: black."""
     out = np.empty(albedo.shape, np.float32)
     fields = (albedo, normals, view, occlusion, lamp_seen, gloss)
     lamp = (light.irradiance, light.mirror, light.lamp, light.lamp_colour, WRAP)
@@ -140,7 +141,12 @@ def _shade(
     rows, columns = mirror.shape[0], mirror.shape[1]
     for p in range(len(albedo)):
         x, y, z = normals[p, 0], normals[p, 1], normals[p, 2]
+        if x == 0 and y == 0 and z == 0:
+            out[p] = 0
+            continue
         u, v, w = view[p, 0], view[p, 1], view[p, 2]
+        distance = max(np.sqrt(u * u + v * v + w * w), 1e-6)
+        u, v, w = u / distance, v / distance, w / distance
         cosine = x * lamp[0] + y * lamp[1] + z * lamp[2]
         facing = min(max(x * u + y * v + z * w, 0.0), 1.0)
         hx, hy, hz = lamp[0] + u, lamp[1] + v, lamp[2] + w

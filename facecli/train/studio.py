@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from facecli.camera import FULL_FRAME_DIAGONAL_MM, Camera, Pose, rotation_from_angles
 from facecli.images import Image
+from facecli.train.complexion import colours
 from facecli.train.lift import TEXTURE
 from facecli.train.light import Light, random_light
 from facecli.train.props import Projection, background, glasses
@@ -120,7 +121,7 @@ class Studio(Synthesizer):
         height = self._relief_map(relief, texel, coordinate, part)
         smooth = unit(maps[..., 6:9])
         normal = bump(smooth, position, height)
-        colour, gloss, painted_hair = self._colours(rng, albedo, back, texel, coordinate, part)
+        colour, gloss, painted_hair = colours(rng, albedo, back, texel, coordinate, part)
         region = drawn & (maps[..., 9] > 0.5) & ~painted_hair
 
         lamp_seen = self._shadow(placed, position, drawn, light, scene.width / 150)

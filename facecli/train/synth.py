@@ -1,14 +1,17 @@
 """Source B: heads that never were, with exact depth, correspondence and relief, under measured light."""
 
+from typing import no_type_check
+
 import cv2
+import numba
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+from facecli.train.complexion import colours
 from facecli.train.crease import Creases, cavity
 from facecli.train.garment import Wardrobe
 from facecli.train.hair import Hair, draw_hair, hair_colour, lay
 from facecli.train.headmodel import (
-    BACK,
     FACE,
     GUMS,
     LACRIMAL,
@@ -18,7 +21,6 @@ from facecli.train.headmodel import (
 )
 from facecli.train.lift import TEXTURE, face_box_points, region_vertices, texture_of
 from facecli.train.light import Light, random_light
-from facecli.train.makehuman import BACK_TEXTURE
 from facecli.train.pool import Pool
 from facecli.train.props import Projection, background, glasses, occluder, speech
 from facecli.train.raster import interpolate, rasterize, unit, vertex_normals
@@ -39,13 +41,11 @@ from facecli.train.sample import (
 from facecli.train.shade import ambient_occlusion, bump, shade, visible_from
 from facecli.train.tongue import Tongue
 
-EYE_CENTRES = np.array([[31.0, -0.65, 43.4], [-31.0, -0.65, 43.4]], np.float32)
-IRIS_ANGLE, PUPIL_ANGLE = 0.41, 0.17
-"""Angles from the optical axis, seen from the eyeball's centre, radians."""
 WORLD = np.array([1.0, -1.0, -1.0], np.float32)
 """Camera frame to the lights' frame: y up, z towards the camera."""
-LINEAR = ((np.arange(256, dtype=np.float32) / 255) ** 2.2).astype(np.float32)
-"""Light of each grey value of sRGB."""
+THIRDS = np.full(3, 1 / 3, np.float32)
+TONES = (255 * np.linspace(0, 1, 4096) ** (2 / 2.2)).astype(np.float32)
+"""sRGB of the roots of light, 0 to 1: on roots the steps are even enough for a table."""
 DRESSED = 0.45
 """Share of heads with a fringe, a hat, a hood, a mask or a scarf."""
 STUCK_OUT = 0.05
@@ -67,9 +67,6 @@ class Synthesizer:
         self.creases = Creases(model)
         self.plane = texture_of(model, model.neutral[:, :2].astype(np.float32))[0].astype(np.float32)
         self.donors = np.flatnonzero(pool.quality > WELL_SEEN)
-        self.back_corner = np.array(
-            [BACK_TEXTURE + 0.25, 0.25], np.float32
-        )  # texel's halves, and one tile further
         self.texel = model.uv * np.array([TEXTURE, -TEXTURE], np.float32) + np.array(
             [-0.5, TEXTURE - 0.5], np.float32
         )
@@ -116,7 +113,7 @@ class Synthesizer:
         region = drawn & (maps[..., 9] > 0.5)
 
         height = self._relief_map(relief, texel, coordinate, part)
-        colour, gloss, hair_paint = self._colours(rng, albedo, back, texel, coordinate, part)
+        colour, gloss, hair_paint = colours(rng, albedo, back, texel, coordinate, part)
         occlusion = self._occlusion(maps[..., 10], coordinate, part)
         tongue = self.tongue.paint(
             rng, face_index, bary, coordinate, lip, to_pixels.pixels_per_mm, colour, gloss, occlusion, height
@@ -131,16 +128,11 @@ class Synthesizer:
         shadow, occlusion = shadow * grooves, occlusion * grooves
         shine = gloss * np.float32(rng.uniform(0.2, 2.2))
         radiance = self._radiance(position, drawn, normal, colour, occlusion, shadow, shine, light)
-        level = np.median(radiance[region].mean(-1)) if region.any() else 0.3
+        level = np.median((radiance @ THIRDS)[region]) if region.any() else 0.3
         exposure = np.float32(rng.uniform(0.12, 0.5) / max(float(level), 1e-3))
-        inside = np.flatnonzero(drawn)
-        lit = radiance.reshape(-1, 3).take(inside, 0) * exposure
-        head = np.clip(lit, 0, 1) ** np.float32(1 / 2.2) * 255
         image = background(rng, self.pool.crops, size)
-        cover = cv2.GaussianBlur(drawn.astype(np.float32), (0, 0), 0.7).reshape(-1, 1).take(inside, 0)
-        behind = image.reshape(-1, 3)
-        behind[inside] = head * cover + behind.take(inside, 0) * (1 - cover)
-        image = behind.reshape(size, size, 3)
+        cover = cv2.GaussianBlur(drawn.astype(np.float32), (0, 0), 0.7)
+        _exposed(radiance, exposure, drawn, cover, TONES, image)
         bare = np.where(tongue, 0, zbuffer)  # cloth presses hair down, and keeps tongues in
         if rng.random() < 0.55:
             hair = self._hair(rng, rotation, translation, to_pixels, zbuffer, image, light)
@@ -207,14 +199,8 @@ class Synthesizer:
         part: np.ndarray,
     ) -> Float[np.ndarray, "s s"]:
         """Relief at each pixel; none on eyes, teeth, or where skin ends, little on the lips."""
-        height = cv2.remap(relief, texel, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
-        skin = np.nonzero(part == FACE)
-        x, y, z = coordinate[skin].T
-        lips = np.exp(-((x / 26) ** 2) - ((y + 71) / 10) ** 2)
-        eyes = np.exp(-(((np.abs(x) - 31) / 17) ** 2) - ((y + 1) / 8) ** 2)
-        front = np.clip((z + 5) / 25, 0, 1) * np.clip((y + 125) / 15, 0, 1)
         out = np.zeros(part.shape, np.float32)
-        out[skin] = height[skin] * (1 - 0.7 * lips) * (1 - 0.8 * eyes) * front
+        _raised(relief, np.ascontiguousarray(texel), np.ascontiguousarray(coordinate), part, out)
         return out
 
     def _shadow(
@@ -229,13 +215,13 @@ class Synthesizer:
 
         placed: vertices, position: what each pixel shows; camera frame, mm.
         """
-        inside = np.nonzero(drawn)
+        inside = np.flatnonzero(drawn)
         seen = np.ones(drawn.shape, np.float32)
-        seen[inside] = visible_from(
+        seen.reshape(-1)[inside] = visible_from(
             (placed * WORLD).astype(np.float64),
             self.model.faces,
             light.lamp.astype(np.float64),
-            position[inside] * WORLD,
+            position.reshape(-1, 3).take(inside, 0) * WORLD,
             3.0,
         )
         return np.asarray(cv2.GaussianBlur(seen, (0, 0), softness), np.float32)
@@ -252,21 +238,13 @@ class Synthesizer:
         light: Light,
     ) -> Float[np.ndarray, "s s 3"]:
         """Linear light from each drawn pixel; position and normal in the camera frame."""
-        inside = np.flatnonzero(
-            drawn
-        )  # rows taken from a flat picture: several times as fast as by row and column
-
-        def there(field: Float[np.ndarray, "s s *c"]) -> Float[np.ndarray, "p *c"]:
-            return field.reshape(drawn.size, *field.shape[2:]).take(inside, 0)
-
-        radiance = np.zeros((drawn.size, 3), np.float32)
-        radiance[inside] = shade(
-            there(colour),
-            there(normal) * WORLD,
-            unit(-there(position) * WORLD),
-            there(occlusion),
-            there(lamp_seen),
-            there(gloss),
+        radiance = shade(
+            colour.reshape(-1, 3),
+            (normal * (WORLD * drawn[..., None])).reshape(-1, 3),
+            (position * -WORLD).reshape(-1, 3),
+            occlusion.reshape(-1),
+            lamp_seen.reshape(-1),
+            gloss.reshape(-1),
             light,
         )
         return radiance.reshape(*drawn.shape, 3)
@@ -281,54 +259,6 @@ class Synthesizer:
         eye = (part >= SCLERA_LEFT) & (part < LACRIMAL)
         out[eye] = np.clip(0.75 - coordinate[eye, 1] / 22, 0.35, 0.85)
         return out
-
-    def _colours(
-        self,
-        rng: np.random.Generator,
-        albedo: UInt8[np.ndarray, "t t 3"],
-        back: UInt8[np.ndarray, "b b 3"],
-        texel: Float[np.ndarray, "s s 2"],
-        coordinate: Float[np.ndarray, "s s 3"],
-        part: np.ndarray,
-    ) -> tuple[Float[np.ndarray, "s s 3"], Float[np.ndarray, "s s"], Bool[np.ndarray, "s s"]]:
-        """Linear albedo, gloss, and where painted hair covers the skin."""
-        skin = cv2.remap(albedo, texel, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
-        inside = np.nonzero(part >= 0)
-        what, tone_of_hair = part[inside], hair_colour(rng)
-        colour = LINEAR[skin[inside]]
-        x, y, z = coordinate[inside].T
-        fibre = cv2.resize(rng.random((256, 64), np.float32), (256, 256), interpolation=cv2.INTER_LINEAR)
-        along, down = coordinate[..., 0] * 4 + 512, coordinate[..., 2] * 1.2 + coordinate[..., 1] * 0.5 + 256
-        strands = cv2.remap(np.tile(fibre, (2, 4)), along, down, cv2.INTER_LINEAR)[inside]
-        painted = np.zeros(len(x), bool)
-        if rng.random() < 0.8:
-            line = rng.uniform(48, 85) + 8 * np.sin(x / rng.uniform(12, 30)) + 14 * (strands - 0.5)
-            temple = rng.uniform(5, 30)
-            beside = (z < temple + 10 * (strands - 0.5)) & (y > rng.uniform(-5, 15)) & (np.abs(x) < 84)
-            painted = ((y > line) | beside) & (what == FACE)
-        face = what == FACE
-        behind = what == BACK
-        if behind.any():
-            there = texel * np.float32(BACK_TEXTURE / TEXTURE) - self.back_corner
-            colour[behind] = LINEAR[cv2.remap(back, there, None, cv2.INTER_LINEAR)[inside][behind]]  # type: ignore[call-overload]
-        nape = y < rng.uniform(-70, -20)
-        scalp = painted | (behind & ~nape)
-        if painted.any() or rng.random() < 0.5:  # else it is shaved
-            colour[scalp] = tone_of_hair * (0.5 + strands[scalp, None])
-        cloth = (y < -165 + 0.15 * np.abs(x)) & (face | behind)
-        colour[cloth] = rng.uniform(0.01, 0.7, 3).astype(np.float32)
-        colour[what == GUMS] = np.array([0.35, 0.09, 0.08], np.float32) * np.float32(rng.uniform(0.6, 1.2))
-        colour[what == TEETH] = np.array([0.68, 0.6, 0.5], np.float32) * np.float32(rng.uniform(0.7, 1.1))
-        eyes = (what >= SCLERA_LEFT) & (what < LACRIMAL)
-        if eyes.any():
-            colour[eyes] = _eye_colour(rng, np.stack([x[eyes], y[eyes], z[eyes]], 1))
-        maps = (
-            np.zeros((*part.shape, 3), np.float32),
-            np.ones(part.shape, np.float32),
-            np.zeros(part.shape, bool),
-        )
-        maps[0][inside], maps[1][inside], maps[2][inside] = colour, np.where(eyes, 4, 1), painted
-        return maps
 
     def _hair(
         self,
@@ -358,21 +288,41 @@ class Synthesizer:
         return cover
 
 
-def _eye_colour(rng: np.random.Generator, coordinate: Float[np.ndarray, "p 3"]) -> Float[np.ndarray, "p 3"]:
-    """Sclera, iris with a dark limbus, pupil, from where on the eyeball a point sits in the mean head."""
-    centre = EYE_CENTRES[(coordinate[:, 0] < 0).astype(int)]
-    ray = coordinate - centre
-    angle = np.arctan2(np.hypot(ray[:, 0], ray[:, 1]), ray[:, 2])
-    around = np.arctan2(ray[:, 1], ray[:, 0])
-    irises = np.array(
-        [[0.08, 0.04, 0.02], [0.03, 0.015, 0.01], [0.12, 0.2, 0.3], [0.12, 0.17, 0.08], [0.2, 0.13, 0.06]]
-    )
-    iris = irises[rng.choice(len(irises), p=[0.35, 0.3, 0.15, 0.1, 0.1])] * rng.uniform(0.7, 1.4)
-    fibres = 0.75 + 0.25 * np.sin(around * rng.integers(18, 40) + rng.uniform(0, 6))
-    out = np.tile(np.array([0.72, 0.66, 0.63]) * rng.uniform(0.7, 1.1), (len(ray), 1))
-    out[angle < IRIS_ANGLE] = (iris * fibres[:, None])[angle < IRIS_ANGLE]
-    edge = np.exp(-(((angle - IRIS_ANGLE) / 0.035) ** 2))[:, None]
-    out *= 1 - 0.7 * edge
-    pupil = PUPIL_ANGLE * rng.uniform(0.7, 1.5)
-    out *= np.clip((angle - pupil) / 0.03, 0.03, 1)[:, None]
-    return out.astype(np.float32)
+@numba.njit(cache=True, nogil=True)
+@no_type_check  # numba compiles the function itself, not a wrapper of it
+def _raised(relief, texel, coordinate, part, out):
+    one, none, last = np.float32(1), np.float32(0), np.float32(len(relief) - 1)
+    for i in range(part.shape[0]):
+        for j in range(part.shape[1]):
+            if part[i, j] != FACE:
+                continue
+            x, y, z = abs(coordinate[i, j, 0]), coordinate[i, j, 1], coordinate[i, j, 2]
+            front = min(max((z + np.float32(5)) / np.float32(25), none), one)
+            front *= min(max((y + np.float32(125)) / np.float32(15), none), one)
+            if front <= 0:
+                continue
+            column, row = min(max(texel[i, j, 0], none), last), min(max(texel[i, j, 1], none), last)
+            left, top = min(int(column), len(relief) - 2), min(int(row), len(relief) - 2)
+            u, v = column - np.float32(left), row - np.float32(top)
+            above = relief[top, left] + (relief[top, left + 1] - relief[top, left]) * u
+            below = relief[top + 1, left] + (relief[top + 1, left + 1] - relief[top + 1, left]) * u
+            a, b = x / np.float32(26), (y + np.float32(71)) / np.float32(10)
+            c, d = (x - np.float32(31)) / np.float32(17), (y + one) / np.float32(8)
+            kept = (one - np.float32(0.7) * np.exp(-a * a - b * b)) * (
+                one - np.float32(0.8) * np.exp(-c * c - d * d)
+            )
+            out[i, j] = (above + (below - above) * v) * kept * front
+
+
+@numba.njit(cache=True, nogil=True)
+@no_type_check
+def _exposed(radiance, exposure, drawn, cover, tones, image):
+    """The drawn pixels' light as sRGB, over the image, in place."""
+    one, last = np.float32(1), np.float32(len(tones) - 1)
+    for i in range(drawn.shape[0]):
+        for j in range(drawn.shape[1]):
+            if drawn[i, j]:
+                for k in range(3):
+                    light = min(max(radiance[i, j, k] * exposure, np.float32(0)), one)
+                    tone = tones[int(np.sqrt(light) * last + np.float32(0.5))]
+                    image[i, j, k] += (tone - image[i, j, k]) * cover[i, j]
