@@ -5,7 +5,7 @@ import pytest
 from heads import head_model, needs_assets, view
 
 from facecli.train.headmodel import FACE, IRIS_LEFT, LACRIMAL, TEETH
-from facecli.train.sample import lively_expression, pack_opening
+from facecli.train.sample import COARSE, UNIT, lively_expression, pack_coarse, pack_opening
 
 
 def test_an_opening_is_the_share_of_the_surface_that_lids_and_lips_uncover():
@@ -27,6 +27,27 @@ def test_what_stands_in_front_of_a_mouth_is_not_open():
     surface[:, :256] = False
     packed = pack_opening(part, surface)
     assert (packed[:, :64] == 0).all() and (packed[:, 64:] == 255).all()
+
+
+@pytest.mark.parametrize("size", [256, 512])
+def test_a_coarse_pixel_is_the_mean_of_the_surface_in_it(size):
+    rng = np.random.default_rng(size)
+    coordinate, depth = rng.normal(0, 50, (size, size, 3)).astype(np.float32), rng.normal(0, 90, (size, size))
+    surface = rng.random((size, size)) < 0.6
+    mean, known = pack_coarse(coordinate, depth, surface)
+
+    def cells(field):
+        step = size // COARSE
+        return (
+            field.reshape(COARSE, step, COARSE, step, -1).swapaxes(1, 2).reshape(COARSE, COARSE, step**2, -1)
+        )
+
+    inside = cells(surface)
+    count = inside.sum(2)
+    expected = (cells(np.dstack([coordinate, depth])) * inside).sum(2) / np.maximum(count, 1) / UNIT
+    np.testing.assert_allclose(mean, expected, atol=1e-6)
+    np.testing.assert_array_equal(known, count[..., 0] / (size // COARSE) ** 2 > 0.6)
+    assert 0.2 < known.mean() < 0.9
 
 
 @needs_assets

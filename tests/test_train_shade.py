@@ -123,3 +123,27 @@ def test_gloss_shows_the_mirrored_sky_and_the_lamp():
     assert shine(white, 0 * one) == shine(nothing, one)
     aside = unit(np.array([[1.0, 0, 1]], np.float32))
     assert shine(nothing, one, aside) == 0  # mirrors what is to the right, which is dark
+
+
+def test_the_way_to_the_camera_may_be_of_any_length_and_nothing_is_black():
+    rng = np.random.default_rng(1)
+    normals, view = (unit(rng.normal(size=(64, 3)).astype(np.float32)) for _ in range(2))
+    albedo, mirror = rng.random((64, 3), np.float32), rng.random((8, 16, 3), np.float32)
+    lamp, white, one = (
+        unit(np.array([[1.0, 2, 2]], np.float32))[0],
+        np.ones(3, np.float32),
+        np.ones(64, np.float32),
+    )
+    light = Light(rng.normal(0, 0.3, (9, 3)).astype(np.float32), mirror, lamp, white)
+    made = shade(albedo, normals, view, one, one, one, light)
+    assert made.min() > 0
+    far = shade(albedo, normals, view * 700, one, one, one, light)
+    np.testing.assert_allclose(far, made, rtol=0.01, atol=1e-4)
+    flip = np.array([1, -1, -1], np.float32)  # of the camera frame
+    np.testing.assert_array_equal(
+        shade(albedo, normals * flip, view * flip, one, one, one, light, flip), made
+    )
+    normals[::2] = 0
+    there = shade(albedo, normals, view, one, one, one, light)
+    assert not there[::2].any()
+    np.testing.assert_array_equal(there[1::2], made[1::2])

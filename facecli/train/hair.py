@@ -75,10 +75,15 @@ def _draw(pixels, inverse, faces, texel, texture, zbuffer, colour, cover, shade,
             continue
         x0, x1 = max(int(np.ceil(min(ax, bx, cx))), 0), min(int(np.floor(max(ax, bx, cx))), width - 1)
         y0, y1 = max(int(np.ceil(min(ay, by, cy))), 0), min(int(np.floor(max(ay, by, cy))), height - 1)
+        inverse_area = 1.0 / area
+        u_step, v_step = (by - cy) * inverse_area, (cy - ay) * inverse_area
         for y in range(y0, y1 + 1):
+            u0, v0 = (
+                (bx * (cy - y) - (by - y) * cx) * inverse_area,
+                (cx * (ay - y) - (cy - y) * ax) * inverse_area,
+            )
             for x in range(x0, x1 + 1):
-                u = ((bx - x) * (cy - y) - (by - y) * (cx - x)) / area
-                v = ((cx - x) * (ay - y) - (cy - y) * (ax - x)) / area
+                u, v = u0 + x * u_step, v0 + x * v_step
                 w = 1.0 - u - v
                 if u < 0 or v < 0 or w < 0:
                     continue

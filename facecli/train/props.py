@@ -6,6 +6,8 @@ from jaxtyping import Bool, Float, UInt8
 
 from facecli.train.limb import hand, microphone
 
+OUT_OF_FOCUS = (0.0, 1), (3.0, 1), (8.0, 2), (20.0, 4)
+"""Blur of backgrounds, pixels at 512 px, and at which part of the resolution it can be made: it is as smooth."""
 SOME_SKIN = np.array([190.0, 150.0, 130.0])
 """Of hands before a face that shows none, sRGB."""
 
@@ -22,11 +24,15 @@ def background(
     crop = crops[rng.integers(len(crops))]
     side = int(rng.uniform(0.25, 1.0) * crop.shape[0])
     x, y = rng.integers(0, crop.shape[0] - side + 1, 2)
-    part = cv2.resize(crop[y : y + side, x : x + side], (size, size), interpolation=cv2.INTER_AREA)
-    if rng.random() < 0.5:
-        part = part[:, ::-1]
-    blur = rng.choice([0.0, 3.0, 8.0, 20.0], p=[0.25, 0.25, 0.3, 0.2])
-    return (cv2.GaussianBlur(part, (0, 0), blur * size / 512) if blur else part).astype(np.float32)
+    mirrored = rng.random() < 0.5
+    blur, coarser = OUT_OF_FOCUS[rng.choice(len(OUT_OF_FOCUS), p=[0.25, 0.25, 0.3, 0.2])]
+    part = cv2.resize(crop[y : y + side, x : x + side], (size // coarser,) * 2, interpolation=cv2.INTER_AREA)
+    if mirrored:
+        part = cv2.flip(part, 1)
+    if not blur:
+        return part.astype(np.float32)
+    blurred = cv2.GaussianBlur(part.astype(np.float32), (0, 0), blur * size / 512 / coarser)
+    return cv2.resize(blurred, (size, size), interpolation=cv2.INTER_LINEAR)
 
 
 def glasses(

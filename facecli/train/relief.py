@@ -94,7 +94,7 @@ def _creased(lines: Float[np.ndarray, "c c"], width: float, depth: float) -> Flo
     """Valleys as wide as `width` pixels along the lines, `depth` for each unit of those, between soft shoulders.
 
     The picture of the lines has an even number of pixels a side."""
-    rows, columns = np.flatnonzero(lines.any(1)), np.flatnonzero(lines.any(0))
+    rows, columns = (np.flatnonzero(cv2.reduce(lines, across, cv2.REDUCE_MAX)) for across in (1, 0))
     out = np.zeros(lines.shape, np.float32)
     if len(rows) == 0:
         return out
@@ -194,7 +194,7 @@ def random_relief(
         strength = np.clip(np.exp(rng.normal(-0.1, 0.5)), 0.2, 2.5)
         out += lifted * np.float32(strength) * moved(plane, creases)
     if rng.random() < 0.4:
-        out += wrinkles(rng, int(rng.integers(2, 10 + 40 * age)), rng.uniform(0.1, 0.5) * (0.4 + age))
+        out += wrinkles(rng, int(rng.integers(2, 10 + 40 * age)), rng.uniform(0.1, 0.5) * (0.4 + age))  # type: ignore[call-overload]
     if rng.random() < 0.8:
         out += folds(rng, plane, rng.uniform(0.1, 0.8) * (0.3 + age), creases)
     return np.clip(out, -DEEPEST, DEEPEST, out=out)
@@ -243,9 +243,9 @@ def moles_and_freckles(
     if rng.random() < 0.4:  # make-up, redness, shadow of a beard: large soft patches
         coarse = rng.random((6, 6), np.float32)
         patch = cv2.resize(coarse, (TEXTURE, TEXTURE), interpolation=cv2.INTER_CUBIC)
-        redness = rng.uniform(0, 0.3) * rng.random(3).astype(np.float32)
+        redness = np.asarray(rng.uniform(0, 0.3) * rng.random(3).astype(np.float32), np.float32)
     out = np.empty_like(albedo)
-    _tinted(albedo, spots, tint.astype(np.float32), patch, redness.astype(np.float32), out)
+    _tinted(albedo, spots, tint.astype(np.float32), patch, redness, out)
     return out
 
 

@@ -1,8 +1,10 @@
 """One training sample: a crop of 512 or 256 px with its labels in the network's own layout."""
 
 from dataclasses import dataclass
+from typing import no_type_check
 
 import cv2
+import numba
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
@@ -19,6 +21,8 @@ LARGEST_DETAIL = 2.5
 """mm; whatever differs more from the coarse surface lies on another one: behind the nose, within the mouth."""
 BESIDE, ABOVE, BELOW, BEHIND = 52.0, 28.0, -92.0, 25.0
 """Bounds of the template's eyes, nose and mouth: |x|, y, y, z, mm."""
+KNOWN = 0.6
+"""More than this share of a coarse pixel has to be surface."""
 UNIT = 100.0
 """Template coordinates and depth are stored in units of this many mm."""
 
@@ -52,20 +56,53 @@ def pack_opening(
     Template coordinates hardly tell: teeth are a few mm from the lips there, and eyes nearer still. `part`: the
     material of each pixel, less than 0 where there is none.
     """
-    uncovered = (part == GUMS) | (part == TEETH) | ((part >= SCLERA_LEFT) & (part < LACRIMAL))
-    stacked = np.dstack([uncovered & surface, surface]).astype(np.float32)
-    open_share, share = np.moveaxis(cv2.resize(stacked, (COARSE, COARSE), interpolation=cv2.INTER_AREA), 2, 0)
-    return np.asarray(np.rint(open_share / np.maximum(share, 1e-6) * 255), np.uint8)
+    out = np.zeros((COARSE, COARSE), np.uint8)
+    _opening(part, surface, len(part) // COARSE, out)
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+@no_type_check  # numba compiles the function itself, not a wrapper of it
+def _opening(part, surface, step, out):
+    for i in range(COARSE):
+        for j in range(COARSE):
+            uncovered = drawn = 0
+            for k in range(i * step, (i + 1) * step):
+                for m in range(j * step, (j + 1) * step):
+                    if surface[k, m]:
+                        what, drawn = part[k, m], drawn + 1
+                        if what == GUMS or what == TEETH or SCLERA_LEFT <= what < LACRIMAL:
+                            uncovered += 1
+            if uncovered:
+                out[i, j] = np.rint(uncovered / drawn * 255)
 
 
 def pack_coarse(
     coordinate: Float[np.ndarray, "s s 3"], depth: Float[np.ndarray, "s s"], surface: Bool[np.ndarray, "s s"]
 ) -> tuple[Float[np.ndarray, "128 128 4"], Float[np.ndarray, "128 128"]]:
     """Average the maps to 128 px over pixels of the surface only; known where most of a cell is surface."""
-    weight = cv2.resize(surface.astype(np.float32), (COARSE, COARSE), interpolation=cv2.INTER_AREA)
-    stacked = np.dstack([coordinate, depth]) * surface[..., None] / UNIT
-    mean = cv2.resize(stacked.astype(np.float32), (COARSE, COARSE), interpolation=cv2.INTER_AREA)
-    return mean / np.maximum(weight, 1e-6)[..., None], (weight > 0.6).astype(np.float32)
+    mean, known = np.zeros((COARSE, COARSE, 4), np.float32), np.zeros((COARSE, COARSE), np.float32)
+    _averaged(coordinate, depth, surface, len(surface) // COARSE, mean, known)
+    return mean, known
+
+
+@numba.njit(cache=True, nogil=True)
+@no_type_check
+def _averaged(coordinate, depth, surface, step, mean, known):
+    for i in range(COARSE):
+        for j in range(COARSE):
+            x = y = z = far = 0.0
+            count = 0
+            for k in range(i * step, (i + 1) * step):
+                for m in range(j * step, (j + 1) * step):
+                    if surface[k, m]:
+                        x, y, z = x + coordinate[k, m, 0], y + coordinate[k, m, 1], z + coordinate[k, m, 2]
+                        far, count = far + depth[k, m], count + 1
+            if count:
+                each = 1 / (count * UNIT)
+                mean[i, j, 0], mean[i, j, 1] = x * each, y * each
+                mean[i, j, 2], mean[i, j, 3] = z * each, far * each
+                known[i, j] = count > KNOWN * step * step
 
 
 def pack_detail(

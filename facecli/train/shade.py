@@ -14,6 +14,9 @@ WRAP = np.array([0.25, 0.12, 0.06], np.float32)
 """How far light seeps past the terminator in red, green and blue: skin scatters red farthest."""
 
 
+UPRIGHT = np.ones(3, np.float32)
+
+
 def visible_from(
     vertices: Float[np.ndarray, "v 3"],
     faces: Int[np.ndarray, "f 3"],
@@ -123,12 +126,16 @@ def shade(
     lamp_seen: Float[np.ndarray, "p"],
     gloss: Float[np.ndarray, "p"],
     light: Light,
+    axes: Float[np.ndarray, "3"] = UPRIGHT,
 ) -> Float[np.ndarray, "p 3"]:
-    """Linear radiance of points of skin; world frame: y up, z to the camera; `view` points to the camera, and may be of
-    any length. Where the normal is 0 there is nothing: black."""
+    """Linear radiance of points of skin; world frame: y up, z to the camera.
+
+    `view` points to the camera, and may be of any length; where the normal is 0 there is nothing: black. `axes`: what
+    normals and view are to be multiplied by to be in the world frame.
+    """
     out = np.empty(albedo.shape, np.float32)
     fields = (albedo, normals, view, occlusion, lamp_seen, gloss)
-    lamp = (light.irradiance, light.mirror, light.lamp, light.lamp_colour, WRAP)
+    lamp = (light.irradiance, light.mirror, light.lamp, light.lamp_colour, WRAP, axes)
     _shade(*(np.ascontiguousarray(field, np.float32) for field in fields + lamp), out)
     return out
 
@@ -136,15 +143,15 @@ def shade(
 @numba.njit(cache=True, nogil=True)
 @no_type_check
 def _shade(
-    albedo, normals, view, occlusion, lamp_seen, gloss, harmonics, mirror, lamp, lamp_colour, wrap, out
+    albedo, normals, view, occlusion, lamp_seen, gloss, harmonics, mirror, lamp, lamp_colour, wrap, axes, out
 ):
     rows, columns = mirror.shape[0], mirror.shape[1]
     for p in range(len(albedo)):
-        x, y, z = normals[p, 0], normals[p, 1], normals[p, 2]
+        x, y, z = normals[p, 0] * axes[0], normals[p, 1] * axes[1], normals[p, 2] * axes[2]
         if x == 0 and y == 0 and z == 0:
             out[p] = 0
             continue
-        u, v, w = view[p, 0], view[p, 1], view[p, 2]
+        u, v, w = view[p, 0] * axes[0], view[p, 1] * axes[1], view[p, 2] * axes[2]
         distance = max(np.sqrt(u * u + v * v + w * w), 1e-6)
         u, v, w = u / distance, v / distance, w / distance
         cosine = x * lamp[0] + y * lamp[1] + z * lamp[2]

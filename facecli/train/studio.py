@@ -114,7 +114,7 @@ class Studio(Synthesizer):
         drawn = index >= 0
         part = np.where(drawn, model.part[index], -1)
         turned = vertex_normals(vertices, model.faces) @ pose.rotation.T.astype(np.float32)
-        channels = np.c_[model.neutral, placed, turned, self.region, self.occlusion]
+        channels = np.concatenate([model.neutral, placed, turned, self.region, self.occlusion], 1)
         maps = interpolate(channels, model.faces, index, bary)
         coordinate, position = maps[..., :3], maps[..., 3:6]
         texel = interpolate(self.texel, model.corner_uv, index, bary)

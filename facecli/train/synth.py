@@ -63,7 +63,7 @@ class Synthesizer:
         self.region = region_vertices(model).astype(np.float32)[:, None]
         self.occlusion = ambient_occlusion(
             model.neutral, vertex_normals(model.neutral, model.faces), model.faces
-        )
+        )[:, None]
         self.creases = Creases(model)
         self.plane = texture_of(model, model.neutral[:, :2].astype(np.float32))[0].astype(np.float32)
         self.donors = np.flatnonzero(pool.quality > WELL_SEEN)
@@ -106,9 +106,9 @@ class Synthesizer:
         drawn = face_index >= 0
         part = np.where(drawn, model.part[face_index], -1)
         normals = vertex_normals(vertices, model.faces) @ rotation.T.astype(np.float32)
-        channels = np.c_[model.neutral, camera, normals, self.region, self.occlusion]
+        channels = np.concatenate([model.neutral, camera, normals, self.region, self.occlusion], 1)
         maps = interpolate(channels, model.faces, face_index, bary)
-        coordinate, position = maps[..., :3], maps[..., 3:6]
+        coordinate, position, turned = (np.ascontiguousarray(maps[..., k : k + 3]) for k in (0, 3, 6))
         texel = interpolate(self.texel, model.corner_uv, face_index, bary)
         region = drawn & (maps[..., 9] > 0.5)
 
@@ -119,7 +119,7 @@ class Synthesizer:
             rng, face_index, bary, coordinate, lip, to_pixels.pixels_per_mm, colour, gloss, occlusion, height
         )
         region &= ~hair_paint & ~tongue  # before lip and chin it is no more of the face than a hand
-        smooth = unit(maps[..., 6:9])
+        smooth = unit(turned)
         normal = bump(smooth, position, height)
 
         light = random_light(rng, self.lights)
@@ -240,12 +240,13 @@ class Synthesizer:
         """Linear light from each drawn pixel; position and normal in the camera frame."""
         radiance = shade(
             colour.reshape(-1, 3),
-            (normal * (WORLD * drawn[..., None])).reshape(-1, 3),
-            (position * -WORLD).reshape(-1, 3),
+            normal.reshape(-1, 3),
+            np.negative(position).reshape(-1, 3),
             occlusion.reshape(-1),
             lamp_seen.reshape(-1),
             gloss.reshape(-1),
             light,
+            WORLD,
         )
         return radiance.reshape(*drawn.shape, 3)
 
@@ -253,11 +254,8 @@ class Synthesizer:
         self, occlusion: Float[np.ndarray, "s s"], coordinate: Float[np.ndarray, "s s 3"], part: np.ndarray
     ) -> Float[np.ndarray, "s s"]:
         """Ambient occlusion, with the mouth darkening inwards and the eyes shaded by their lids."""
-        out = (0.25 + 0.75 * occlusion).astype(np.float32)
-        mouth = (part == GUMS) | (part == TEETH)
-        out[mouth] = np.clip((coordinate[mouth, 2] - 25) / 50, 0.03, 0.75)
-        eye = (part >= SCLERA_LEFT) & (part < LACRIMAL)
-        out[eye] = np.clip(0.75 - coordinate[eye, 1] / 22, 0.35, 0.85)
+        out = np.empty(part.shape, np.float32)
+        _darkened(occlusion, coordinate, part, out)
         return out
 
     def _hair(
@@ -282,9 +280,10 @@ class Synthesizer:
         lit = 0.5 + 0.5 * np.clip(world @ light.lamp, 0, 1) + 0.25 * world[:, 1]
         colour, cover = draw_hair(style, to_pixels(local), camera[:, 2], lit, zbuffer)
         tint = np.clip(hair_colour(rng) ** (1 / 2.2) * 2.2, 0, 1.8)
-        grey = colour.mean(-1, keepdims=True)
-        colour = grey * 0.8 * tint + colour * 0.2
-        lay(image, colour, cover, 0.8)
+        mixed = np.outer(tint, np.full(3, 0.8 / 3)) + 0.2 * np.eye(
+            3
+        )  # mostly the tint, as light as the strand
+        lay(image, np.asarray(cv2.transform(colour, mixed.astype(np.float32))), cover, 0.8)
         return cover
 
 
@@ -312,6 +311,20 @@ def _raised(relief, texel, coordinate, part, out):
                 one - np.float32(0.8) * np.exp(-c * c - d * d)
             )
             out[i, j] = (above + (below - above) * v) * kept * front
+
+
+@numba.njit(cache=True, nogil=True)
+@no_type_check
+def _darkened(occlusion, coordinate, part, out):
+    for i in range(part.shape[0]):
+        for j in range(part.shape[1]):
+            what = part[i, j]
+            if what == GUMS or what == TEETH:
+                out[i, j] = min(max((coordinate[i, j, 2] - 25) / 50, 0.03), 0.75)
+            elif SCLERA_LEFT <= what < LACRIMAL:
+                out[i, j] = min(max(0.75 - coordinate[i, j, 1] / 22, 0.35), 0.85)
+            else:
+                out[i, j] = 0.25 + 0.75 * occlusion[i, j]
 
 
 @numba.njit(cache=True, nogil=True)
