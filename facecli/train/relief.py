@@ -242,7 +242,7 @@ def moles_and_freckles(
     patch, redness = np.zeros((0, 0), np.float32), np.zeros(3, np.float32)
     if rng.random() < 0.4:  # make-up, redness, shadow of a beard: large soft patches
         coarse = rng.random((6, 6), np.float32)
-        patch = cv2.resize(coarse, (TEXTURE, TEXTURE), interpolation=cv2.INTER_CUBIC)
+        patch = np.asarray(cv2.resize(coarse, (TEXTURE, TEXTURE), interpolation=cv2.INTER_CUBIC), np.float32)
         redness = np.asarray(rng.uniform(0, 0.3) * rng.random(3).astype(np.float32), np.float32)
     out = np.empty_like(albedo)
     _tinted(albedo, spots, tint.astype(np.float32), patch, redness, out)
