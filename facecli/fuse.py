@@ -19,6 +19,8 @@ from facecli.texture import Skin, fill
 
 # What pixels leave over is in good part their error: that it is nothing counts like pixels of this weight.
 DOUBT = 0.6
+# That of what is broader than so many cells counts like so many more, per mm^2 that pixels err by.
+BROAD, BROAD_DOUBT = 4.0, 4.0
 LEAST_QUALITY = 0.05  # of a cell that a texture shows although no pixel of the mesh lies in it
 BRIGHTER = 2.0  # photos are made at most so much brighter or darker to match the others
 SHARP = 4  # fine detail is taken from the best photo: weights to this power, so as not to blur what is out of line
@@ -67,9 +69,28 @@ def fuse_shapes(model: FaceModel, blendshapes: Blendshapes, photos: list[Visible
         residuals.append(residual)
         trusts.append(trust)
         quality.append(trust * splat(photo.cells, photo.weight[:, None], size)[0][..., 0])
-    total = np.einsum("pij,pijk->ijk", quality, residuals)
-    bend = total / (np.sum(quality, axis=0) + DOUBT)[..., None]
+    doubt = DOUBT + BROAD_DOUBT * float(np.square(found.left_over).mean())
+    bend = _believed(np.stack(residuals), np.stack(quality), doubt)
     return Blend(with_left_over(model, shape, bend, np.max(trusts, axis=0)), found, np.stack(quality))
+
+
+def _believed(
+    residuals: Float[np.ndarray, "p g g 3"], quality: Float[np.ndarray, "p g g"], broad_doubt: float
+) -> Float[np.ndarray, "g g 3"]:
+    """The photos' mean of what is left over from the person, mm, as far as it is to be believed.
+
+    Relief is any photo's own; but where a whole cheek is off, the maps err rather than the model.
+    """
+    import cv2
+
+    weight = quality.sum(0)[..., None]
+    mean = np.einsum("pij,pijk->ijk", quality, residuals) / np.maximum(weight, 1e-9)
+    known = np.concatenate([mean * weight, weight], 2).astype(np.float32)
+    blurred = cv2.GaussianBlur(known, (0, 0), BROAD)
+    broad = blurred[..., :3] / np.maximum(blurred[..., 3:], 1e-6)
+    return np.asarray(
+        broad * weight / (weight + broad_doubt) + (mean - broad) * weight / (weight + DOUBT), np.float64
+    )
 
 
 def fuse_textures(

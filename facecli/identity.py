@@ -22,11 +22,12 @@ from facecli.crop import CROP
 from facecli.geometry import inner, inner_mouth, region_mask
 from facecli.grid import sample
 from facecli.mesh import Mesh
+from facecli.pose import ERROR_FACTOR, SMALLEST_ERROR_MM
 from facecli.runtime import Maps
 from facecli.upsample import upsample_masked
 
-NOISE_MM = 1.0  # how far visible pixels may be from the truth
-INDEPENDENT = 400  # neighbouring pixels err together: all of a photo weigh like this many
+# All pixels of a photo weigh like so many, each of them as wrong as ERROR_FACTOR times what is left over.
+INDEPENDENT = 400
 PIXELS_USED = 2500
 SURE_MM = 4.0  # pixels whose depth the network doubts more than this weigh less
 RARITY = 10.0  # of the weights' exponential prior: a weight of 0.1 is e times less probable than none
@@ -35,7 +36,10 @@ CLOSENESS = (
 )
 # How far a photo's pose may be off, as standard deviations: rotation (radians), shift (mm).
 POSE_SPREAD = np.array([math.radians(3.0)] * 3 + [3.0] * 3)
-_SWEEPS, _ROUNDS, _STILL = 200, 50, 1e-4
+MEDIAN_OF_NORMAL = 0.6745  # of a normal error's size, in standard deviations
+GROSS_MM = 2.0  # left over, at least, what is weighed down: shut lids are few pixels
+FIRST_ERROR_MM = 3.0  # of the maps, before it is known what they leave over
+_FITS, _SWEEPS, _ROUNDS, _STILL = 4, 200, 50, 1e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +62,7 @@ class Explanation:
     identity: Float[np.ndarray, " i"]  # in the face model's modes of identity
     weights: Float[np.ndarray, "p e"]  # of SHAPES, 0 to 1
     motions: Float[np.ndarray, "p 6"]  # rotation about x, y, z (radians), shift (mm)
+    left_over: Float[np.ndarray, " p"]  # mm along each axis, standard deviation: what no face explains
 
 
 def visible(model: FaceModel, maps: Maps, mesh: Mesh, pose: Pose) -> Visible:
@@ -84,7 +89,8 @@ def visible(model: FaceModel, maps: Maps, mesh: Mesh, pose: Pose) -> Visible:
 
 def explain(model: FaceModel, blendshapes: Blendshapes, photos: list[Visible]) -> Explanation:
     """Who one or several photos of the same person show, and with which expressions."""
-    blocks = [_Block.of(*_evidence(model, photo), blendshapes) for photo in photos]
+    evidence = [_evidence(model, photo) for photo in photos]
+    blocks = [_Block.of(matrix, goal, blendshapes) for matrix, goal, _ in evidence]
     precision = np.eye(blendshapes.first) + sum(block.identity for block in blocks)
     goal = np.sum([block.identity_goal for block in blocks], axis=0)
     # Each photo's weights in turn, the identity always the best for them (block Gauss-Seidel on the Schur complement).
@@ -104,11 +110,19 @@ def explain(model: FaceModel, blendshapes: Blendshapes, photos: list[Visible]) -
             break
     identity = np.linalg.solve(precision, goal)
     motions = [block.motion(identity, own) for block, own in zip(blocks, weights, strict=True)]
-    return Explanation(identity, weights, np.reshape(motions, (-1, len(POSE_SPREAD))))
+    left = np.array([deviation for *_, deviation in evidence])
+    return Explanation(identity, weights, np.reshape(motions, (-1, len(POSE_SPREAD))), left)
 
 
-def _evidence(model: FaceModel, visible: Visible) -> tuple[Float[np.ndarray, "u u"], Float[np.ndarray, " u"]]:
-    """Matrix and right-hand side of the normal equations of modes and motion, gross errors weighed down."""
+def _evidence(
+    model: FaceModel, visible: Visible
+) -> tuple[Float[np.ndarray, "u u"], Float[np.ndarray, " u"], float]:
+    """Matrix and right-hand side of the normal equations of modes and motion, gross errors weighed down; and the
+    standard deviation of what is left over, mm.
+
+    As in `facecli.pose.fit_person`, that is also what tells how far the pixels are credited: exact ones give the person
+    away, and those that are wrong by millimetres, over whole cheeks, leave much of the mean.
+    """
     size, coarse, modes = model.mean.shape[0], model.modes.shape[1], len(model.modes)
     some = slice(None, None, max(1, math.ceil(len(visible.points) / PIXELS_USED)))
     cells, points, weight = visible.cells[some], visible.points[some], visible.weight[some]
@@ -117,15 +131,17 @@ def _evidence(model: FaceModel, visible: Visible) -> tuple[Float[np.ndarray, "u 
     rows = np.concatenate([by_mode, _motions(points)], 2, dtype=np.float32)
     rows = rows.reshape(3 * len(points), rows.shape[2])
     wanted = (points - sample(model.mean.astype(np.float64), cells)).reshape(-1).astype(np.float32)
-    certainty = np.repeat(weight, 3) * INDEPENDENT / count / NOISE_MM**2
+    share = np.repeat(weight, 3) * INDEPENDENT / count
     prior = np.diag(np.concatenate([np.ones(modes), POSE_SPREAD**-2.0]))
-    huber = np.ones(len(wanted))
-    for _ in range(3):
-        heavy = rows * (certainty * huber)[:, None].astype(np.float32)
+    huber, left = np.ones(len(wanted)), FIRST_ERROR_MM / ERROR_FACTOR
+    for _ in range(_FITS):
+        heavy = rows * (share * huber / (ERROR_FACTOR * left) ** 2)[:, None].astype(np.float32)
         matrix, goal = (heavy.T @ rows).astype(np.float64), (heavy.T @ wanted).astype(np.float64)
         error = np.abs(wanted - rows @ np.linalg.solve(matrix + prior, goal))
-        huber = 1 / np.maximum(1, error / (2 * NOISE_MM))
-    return matrix, goal
+        middle = float(np.median(error[share > 0])) if (share > 0).any() else 0.0
+        left = max(middle / MEDIAN_OF_NORMAL, SMALLEST_ERROR_MM / ERROR_FACTOR)
+        huber = 1 / np.maximum(1, error / max(2 * left, GROSS_MM))
+    return matrix, goal, left
 
 
 def _motions(points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3 6"]:

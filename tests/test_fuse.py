@@ -166,10 +166,9 @@ def james():
     ]
 
 
-@needs_evaluation
-def test_a_mans_two_half_profiles_fused_against_his_scan(
-    james, model: FaceModel, shapes: Blendshapes
-) -> None:
+@pytest.fixture(scope="module")
+def measured(james, model: FaceModel, shapes: Blendshapes):
+    """What was fused, how far it is from the scan, and how far each photo's own face is."""
     from facecli.complete import to_mesh
     from facecli.train.benchmark_james import load_scan, shape
     from facecli.train.scan import Surface as Measured
@@ -180,23 +179,34 @@ def test_a_mans_two_half_profiles_fused_against_his_scan(
     places = model.chart.cells(load_template(load_weights()).landmarks)
     surface = fused.skin.surface
     grey = np.zeros((len(model.cells), 3), np.uint8)
-    found = shape(
-        Measured(
-            to_mesh(model, surface, grey).vertices, model.faces, sample(surface.positions, places) / 1000
-        ),
-        scan,
-    )
+    mesh = to_mesh(model, surface, grey)
+    found = shape(Measured(mesh.vertices, model.faces, sample(surface.positions, places) / 1000), scan)
     alone = [
         shape(Measured(face.complete.vertices, face.complete.faces, face.landmarks_3d), scan)
         for face in james
     ]
-    # One man is a coin's toss: his better photo alone has 0.94 / 1.23 mm, the other 1.17 / 1.47, both together 1.10 /
-    # 1.44. Whoever does not know which photo is the better one must lose nothing by giving both.
+    return fused, found, alone
+
+
+@needs_evaluation
+def test_a_mans_two_half_profiles_lose_nothing_by_being_fused(james, measured) -> None:
+    """Whoever does not know which photo is the better one may give both."""
+    fused, found, alone = measured
     assert found.median < max(each.median for each in alone)
     assert found.mean < max(each.mean for each in alone)
     assert fused.shares.sum() == pytest.approx(1) and fused.shares.min() > 0.3
     each = [face.skin.visibility.mean() for face in james]
     assert fused.skin.visibility.mean() > max(each)
+
+
+@pytest.mark.xfail(
+    reason="his better photo alone is nearer: 0.94 / 1.23 mm, fused 1.01 / 1.43 (median / mean)"
+)
+@needs_evaluation
+def test_a_mans_two_half_profiles_fused_are_nearer_to_his_scan_than_either(measured) -> None:
+    _, found, alone = measured
+    assert found.median < min(each.median for each in alone)
+    assert found.mean < min(each.mean for each in alone)
 
 
 @needs_evaluation

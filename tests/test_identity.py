@@ -126,3 +126,15 @@ def test_the_box_constrained_minimum_is_one() -> None:
         rows, goal = rng.normal(size=(80, 12)), rng.normal(0, 6, 80)
         found = module._within_0_and_1(rows.T @ rows, rows.T @ goal, np.zeros(12))
         np.testing.assert_allclose(found, lsq_linear(rows, goal, (0, 1), tol=1e-12).x, atol=1e-3)
+
+
+def test_pixels_that_err_together_are_believed_less(model: FaceModel, shapes: Blendshapes) -> None:
+    import cv2
+
+    identity, neutral = person(model, shapes, 6)
+    field = cv2.GaussianBlur(np.random.default_rng(0).normal(0, 1, neutral.shape), (0, 0), 8)
+    exact, wrong = (photo(model, neutral + size * field / field.std()) for size in (0.0, 2.0))
+    clean, found = (explain(model, shapes, [each]) for each in (exact, wrong))
+    assert clean.left_over[0] < 0.1 < 0.5 < found.left_over[0] < 2.5
+    assert np.linalg.norm(found.identity) < 0.8 * np.linalg.norm(clean.identity), "nearer to the mean"
+    assert np.linalg.norm(found.identity - identity) < np.linalg.norm(identity)
