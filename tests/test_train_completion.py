@@ -106,3 +106,13 @@ def test_the_grid_is_the_template(place):
     assert np.median(off) < 0.05 and np.percentile(off, 97) < 0.2, "but for the lips' edges"
     there = inside & place.drawn
     np.testing.assert_allclose((neutral[:, ::-1] * [-1, 1, 1])[there], neutral[there], atol=0.4)
+
+
+def test_the_corners_of_the_mouth_are_on_the_face(place):
+    """Through the ends of the slit one sees into the mouth; the vertices there once lay 12 mm deep."""
+    neutral = on_grid(place, head_model().neutral.astype(np.float64))
+    rows, columns = np.divmod(place.bag[:, 0], 128)
+    for end, step in ((columns.min(), -1), (columns.max(), 1)):
+        (row,) = rows[columns == end]
+        beside = neutral[[row - 1, row, row, row + 1], [end + step, end, end + 2 * step, end + step]]
+        assert np.linalg.norm(neutral[row, end + step] - beside, axis=-1).max() < 2.5

@@ -73,8 +73,8 @@ def spread_of(weights: Float[np.ndarray, "n e"]) -> Float[np.ndarray, "e x"]:
 
 
 def on_grid(place: Unwrapped, vertices: Float[np.ndarray, "v 3"]) -> Float[np.ndarray, "g g 3"]:
-    """A head, or how it changes, at every cell: the inner mouth spans the lips, and what the head model does not cover
-    repeats the nearest cell."""
+    """A head, or how it changes, at every cell: the inner mouth spans the lips, whose corners lie between the cells
+    beside them, and what the head model does not cover repeats the nearest cell."""
     grid = (vertices[place.corners] * place.shares[..., None]).sum(-2)
     cell, top, bottom = place.bag.T
     flat = _continued(grid, place.drawn).reshape(-1, 3)
@@ -84,6 +84,10 @@ def on_grid(place: Unwrapped, vertices: Float[np.ndarray, "v 3"]) -> Float[np.nd
         flat[edge[1:-1]] = (flat[edge[:-2]] + 2 * flat[edge[1:-1]] + flat[edge[2:]]) / 4
     share = ((cell - top) / (bottom - top))[:, None]
     flat[cell] = flat[top] * (1 - share) + flat[bottom] * share
+    column = cell % GRID
+    for last, step in ((column.min(), -1), (column.max(), 1)):
+        corner = cell[column == last] + step  # through the slit's end one sees into the mouth
+        flat[corner] = (flat[corner - step] + flat[corner + step]) / 2
     return flat.reshape(GRID, GRID, 3)
 
 
