@@ -151,17 +151,24 @@ _HOLD = np.diag([1e-12, _STRETCH, _STRETCH, _STRETCH])
 _OUTLIER_MM = 1.5
 _MIRROR = np.array([-1.0, 1.0, 1.0])
 _BELOW_NOSE_MM = -40.0
+_OF_THE_MOUTH = 0.2  # of a gap's pixels, below the nose
 PARTED = 0.5  # where the opening is more, eye, teeth or gums show, and not skin
 
 
 def inner_mouth(
-    coordinate: Float[np.ndarray, "*shape 3"], opening: Float[np.ndarray, "*shape"]
-) -> Bool[np.ndarray, "*shape"]:
+    coordinate: Float[np.ndarray, "h w 3"], opening: Float[np.ndarray, "h w"]
+) -> Bool[np.ndarray, "h w"]:
     """Pixels that show teeth, gums or tongue: on the template, these lie where the lips do.
 
-    coordinate: head frame of the template, mm. opening: probability that lids or lips have parted.
+    coordinate: head frame of the template, mm. opening: probability that lids or lips have parted. Deep in a mouth
+    coordinates are anybody's guess: what hangs together with pixels between the lips is of the mouth.
     """
-    return (opening > PARTED) & (coordinate[..., 1] < _BELOW_NOSE_MM)
+    import cv2
+
+    parted = opening > PARTED
+    count, gap = cv2.connectedComponents(parted.astype(np.uint8))
+    below = np.bincount(gap[coordinate[..., 1] < _BELOW_NOSE_MM], minlength=count)
+    return parted & (below > _OF_THE_MOUTH * np.bincount(gap.ravel(), minlength=count))[gap]
 
 
 def landmarks_from_maps(

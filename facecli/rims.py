@@ -23,6 +23,11 @@ _ASTRAY = 0.15  # a gap whose middle is farther than this from there is another'
 _SURE = 0.3  # less opening than this at its most may be a shadow
 _END = 0.02  # less is beyond the gap
 _BESIDE = {60: 48, 64: 54}  # where lips part, nothing is right at their inner corners: the outer ones tell
+_AROUND = {
+    61: (50, 58),
+    62: (51, 57),
+    63: (52, 56),
+}  # in wide mouths inner lips are lost, the outer ones never
 _POINTS_A_RIM = 300
 
 
@@ -44,6 +49,8 @@ def on_rims(
         at = np.linspace(-_REACH, _REACH, _STEPS) * width
         for upper, lower in pairs:
             middle = (landmarks[upper] + landmarks[lower]) / 2
+            around = landmarks[list(_AROUND.get(upper, (upper, lower)))].mean(0)
+            middle = middle + ((around - middle) @ across) * across
             share = sample(opening[..., None], middle + at[:, None] * across)[:, 0]
             gap = _gap(share, at, _ASTRAY * width)
             if gap is not None:

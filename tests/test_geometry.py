@@ -257,6 +257,19 @@ def test_inner_drops_the_rim_and_nothing_else():
 
 
 def test_the_inner_mouth_is_what_opens_below_the_nose():
-    coordinate = np.array([[31.0, -1, 58], [0, -71, 70], [0, -71, 76], [3, -20, 90]])
-    found = inner_mouth(coordinate, np.array([0.9, 0.9, 0.1, 0.9]))
-    np.testing.assert_array_equal(found, [False, True, False, False])
+    coordinate = np.array(
+        [[[31.0, -1, 58], [0, -30, 90], [0, -71, 70], [0, -71, 76], [0, 5, 90], [3, -20, 90]]]
+    )
+    found = inner_mouth(coordinate, np.array([[0.9, 0.1, 0.9, 0.1, 0.1, 0.9]]))
+    np.testing.assert_array_equal(found, [[False, False, True, False, False, False]])
+
+
+def test_deep_in_a_mouth_coordinates_say_nothing():
+    """They did, and half a throat became a cheek and pulled the upper lip down."""
+    coordinate, opening = np.full((12, 12, 3), [0.0, -70, 70]), np.zeros((12, 12))
+    opening[3:9, 2:10] = 0.9
+    coordinate[4:8, 3:9] = [60, 20, 90]
+    np.testing.assert_array_equal(inner_mouth(coordinate, opening), opening > 0.5)
+    coordinate[..., 1] = 0
+    coordinate[3, 2, 1] = -50
+    assert not inner_mouth(coordinate, opening).any(), "one pixel astray makes no mouth of an eye"

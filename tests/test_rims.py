@@ -16,6 +16,7 @@ MOUTH = {
     67: (-10, 1),
     66: (0, 1),
     65: (10, 1),
+    **{50: (-8, -6), 51: (0, -5), 52: (8, -6), 56: (8, 6), 57: (0, 6), 58: (-8, 6)},
 }
 ABOVE, BELOW = 0.004 * 40, 0.011 * 40
 
@@ -59,6 +60,14 @@ def test_rims_follow_a_gap_that_is_not_where_the_lips_were_thought_to_meet():
     moved = on_rims(face(), band(4.0, shift=3.0))
     np.testing.assert_allclose(moved[62], [64, 64 + 3 - 2 - ABOVE], atol=0.1)
     np.testing.assert_allclose(moved[66], [64, 64 + 3 + 2 + BELOW], atol=0.1)
+
+
+def test_inner_lips_that_are_lost_in_a_wide_mouth_are_found_between_the_outer_ones():
+    lost = face()
+    lost[[61, 67], 1] += 15
+    np.testing.assert_allclose(
+        on_rims(lost, band(9.0))[[61, 67]], on_rims(face(), band(9.0))[[61, 67]], atol=0.1
+    )
 
 
 def test_only_rims_move():
