@@ -116,6 +116,10 @@ def reconstruct(
     neutral: Annotated[
         bool, typer.Option("--neutral", help="Also write neutral.*: the whole face without its expression.")
     ] = False,
+    mirror: Annotated[
+        bool,
+        typer.Option("--mirror", help="Look at each face mirrored too: smaller errors, a tenth more time."),
+    ] = False,
     device: Device = "auto",
     focal: Focal = None,
     workers: Annotated[
@@ -171,7 +175,7 @@ def reconstruct(
     options = Options(
         words(formats), maps, preview, words(meshes), albedo, detail_scale, blendshapes, neutral
     )
-    settings = Settings(options, device, focal, detail is Detail.full)
+    settings = Settings(options, device, focal, detail is Detail.full, mirror)
     part = None if shard is None else _shard(shard)
     listed = _read_list(files_from, null)
     if not inputs and files_from is None:

@@ -46,9 +46,10 @@ class Settings:
     device: str = "auto"
     focal: float | None = None  # pixels
     detail: bool = True
+    mirror: bool = False  # look at each face mirrored too
 
     @property
     def key(self) -> str:
         """Names all settings that change what is written; the device is none of them."""
-        told = [asdict(self.options), self.focal, self.detail]
+        told = [asdict(self.options), self.focal, self.detail, self.mirror]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode("ascii")).hexdigest()[:16]

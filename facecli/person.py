@@ -48,7 +48,7 @@ class Sitter:
     """
 
     def __init__(self, device: str, weights: Weights, focal: float | None, wanted: int | None) -> None:
-        self.reconstructor = Reconstructor(device, weights, focal=focal)
+        self.reconstructor = Reconstructor(device, weights, focal=focal, mirror=True)
         assert self.reconstructor.model is not None  # whole faces are the default
         self.model = self.reconstructor.model
         self.blendshapes = load_shapes(weights, self.model)

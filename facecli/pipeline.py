@@ -2,15 +2,13 @@
 
 import math
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 from facecli.blendshapes import Expression, express, load_blendshapes, openings
-from facecli.camera import Camera, Pose, camera_for, fit_pose, stepped_back
+from facecli.camera import Camera, Pose, camera_for, stepped_back
 from facecli.clock import Clock
 from facecli.complete import complete, load_face_model, to_mesh
 from facecli.crop import CROP, Crop, crop_from_detection, crop_from_square, exposed
@@ -23,11 +21,20 @@ from facecli.geometry import (
     landmarks_from_maps,
     normals,
     positions,
-    region_mask,
 )
-from facecli.handful import Ask, Result, Steps, in_step
+from facecli.handful import Result, Steps, in_step
 from facecli.images import Image
 from facecli.landmarks import Landmarks, dense_landmarks
+from facecli.look import (
+    SMALLEST_REGION,
+    Look,
+    ask,
+    coarse_mask,
+    evidence,
+    look_at,
+    placed_at,
+    rays_through,
+)
 from facecli.mesh import Mesh, grid_mesh
 from facecli.pose import fit_person
 from facecli.rims import on_rims, rim_points
@@ -37,7 +44,6 @@ from facecli.upsample import upsample_masked
 from facecli.weights import Template, Weights, load_template, load_weights
 
 INPUT = 512  # the network's crop
-COARSE = 128  # the coarse maps
 FRAMING = 1.45  # side of the crop over the longer side of the box of the whole face area, as in training
 OFF_CENTRE, OFF_SIZE, OFF_ROLL = 0.07, 0.13, math.radians(12)  # a crop worse than this is taken once more
 FAR_CENTRE, FAR_SIZE, FAR_ROLL = (
@@ -45,7 +51,6 @@ FAR_CENTRE, FAR_SIZE, FAR_ROLL = (
     0.6,
     math.radians(50),
 )  # unless it is so far off that the maps must be wrong
-SMALLEST_REGION = 400  # pixels of the 256 px crop: less is no face to make a mesh of
 LARGEST_TEXTURE, TEXTURE_STEP = 1024, 128
 DISAGREEMENT = 0.35  # detector and network apart by more than this share of the face's size: there is no face
 RIMS_APART = 0.7  # mm, on the template
@@ -76,23 +81,13 @@ class Face:
     expression: Expression | None = None  # blendshape weights, and `complete` without them
 
 
-@dataclass(frozen=True, eq=False)
-class _Look:
-    """What the network saw in one crop."""
-
-    crop: Crop
-    maps: Maps
-    region: Bool[np.ndarray, "256 256"]
-    place: tuple[Pose, float] | None  # of the template, and its distance in mm; None: no face
-
-
 class Reconstructor:
     """Finds every face of a photo and makes a mesh of each. Cheap to keep, costly to make.
 
     device: "auto", "cpu", "cuda" or "cuda:N". weights: default the packaged ones. threads: of the CPU, 0 = all.
     focal: focal length in pixels of every photo; else EXIF, else a guess. detail: displace the mesh by the
     third subtask's relief, times detail_scale. whole: also make `Face.complete`, `skin` and `dense`.
-    expression: with whole, also make `Face.expression`.
+    expression: with whole, also make `Face.expression`. mirror: look at each face mirrored too, and take the mean.
 
     Raises WeightsError and DeviceError.
     """
@@ -107,6 +102,7 @@ class Reconstructor:
         whole: bool = True,
         detail_scale: float = 1.0,
         expression: bool = False,
+        mirror: bool = False,
     ) -> None:
         weights = load_weights() if weights is None else weights
         self.network = Network(weights, device, threads)
@@ -114,7 +110,7 @@ class Reconstructor:
         self.template: Template = load_template(weights)
         self.model = load_face_model(weights)
         self.blendshapes = load_blendshapes(weights, self.model) if whole and expression else None
-        self.focal, self.whole = focal, whole
+        self.focal, self.whole, self.mirror = focal, whole, mirror
         self.detail, self.detail_scale = detail, detail_scale if detail else 0.0
 
     def reconstruct(self, image: Image | UInt8[np.ndarray, "h w 3"]) -> list[Face]:
@@ -144,6 +140,9 @@ class Reconstructor:
         clock.mark("network")
         looks = yield from self._reframe(image, camera, looks, clock)
         clock.mark("reframe")
+        if self.mirror:
+            looks = yield from self._mirrored(image, camera, looks, clock)
+            clock.mark("mirror")
         found = [
             self._assemble(image, camera, detection, look, clock.shared(len(detections)))
             for detection, look in zip(detections, looks, strict=True)
@@ -151,18 +150,14 @@ class Reconstructor:
         clock.mark("assemble")
         return _credible([face for face in found if face is not None])
 
-    def _look(self, image: Image, camera: Camera, crops: list[Crop], clock: Clock) -> Steps[list[_Look]]:
+    def _look(self, image: Image, camera: Camera, crops: list[Crop], clock: Clock) -> Steps[list[Look]]:
         if not crops:
             return []
         pictures = np.stack([exposed(crop.warp(image.pixels, INPUT)) for crop in crops])
-        clock.stop()
-        seen = yield Ask(pictures, image.width * image.height)
-        clock.resume(seen.seconds)
-        if seen.gpu_seconds:
-            clock.move("gpu", seen.gpu_seconds)
-        return [_look_at(camera, crop, maps) for crop, maps in zip(crops, seen.maps, strict=True)]
+        seen = yield from ask(image, pictures, clock)
+        return [look_at(camera, *each) for each in zip(crops, pictures, seen, strict=True)]
 
-    def _reframe(self, image: Image, camera: Camera, looks: list[_Look], clock: Clock) -> Steps[list[_Look]]:
+    def _reframe(self, image: Image, camera: Camera, looks: list[Look], clock: Clock) -> Steps[list[Look]]:
         """Look once more, with a better crop, at the faces that the detector framed badly."""
         better: dict[int, Crop] = {}
         for i, look in enumerate(looks):
@@ -180,8 +175,21 @@ class Reconstructor:
                 looks[i] = look
         return looks
 
+    def _mirrored(self, image: Image, camera: Camera, looks: list[Look], clock: Clock) -> Steps[list[Look]]:
+        """The mean of each face's look and one in a mirror: what the network errs in either way is half chance."""
+        placed = [i for i, look in enumerate(looks) if look.place is not None]
+        if not placed:
+            return looks
+        seen = yield from ask(image, np.stack([looks[i].picture[:, ::-1] for i in placed]), clock)
+        for i, maps in zip(placed, seen, strict=True):
+            one = looks[i]
+            both = look_at(camera, one.crop, one.picture, one.maps.mean(maps.mirrored()))
+            if both.place is not None:  # never trade a face for none
+                looks[i] = both
+        return looks
+
     def _assemble(
-        self, image: Image, camera: Camera, detection: Detection, look: _Look, seconds: dict[str, float]
+        self, image: Image, camera: Camera, detection: Detection, look: Look, seconds: dict[str, float]
     ) -> Face | None:
         import cv2
 
@@ -189,9 +197,9 @@ class Reconstructor:
         if look.place is None:
             return None
         crop, maps, region = look.crop, look.maps, look.region
-        known = _coarse_mask(region)
-        pose, distance = fit_person(self.model, *look.place, *_points(camera, crop, maps, known))
-        pixels, rays = _grid(camera, crop, CROP)
+        known = coarse_mask(region)
+        pose, distance = fit_person(self.model, *look.place, *evidence(camera, crop, maps, known))
+        pixels, rays = rays_through(camera, crop, CROP)
         finer = upsample_masked(np.dstack([maps.coordinate, maps.depth, maps.opening]), known, CROP)
         is_skin = finer[region][:, 4] < PARTED
         if is_skin.sum() < SMALLEST_REGION:
@@ -256,13 +264,13 @@ class Reconstructor:
         )
 
 
-def _from_a_distance(camera: Camera, looks: list[_Look]) -> tuple[Camera, list[_Look]]:
+def _from_a_distance(camera: Camera, looks: list[Look]) -> tuple[Camera, list[Look]]:
     """The camera that does not stand in anybody's face, and the looks placed before it."""
     nearest = min((look.place[1] for look in looks if look.place is not None), default=np.inf)
     back = stepped_back(camera, nearest)
     if back is camera:
         return camera, looks
-    return back, [replace(look, place=_place(back, look.crop, look.maps, look.region)) for look in looks]
+    return back, [replace(look, place=placed_at(back, look.crop, look.maps, look.region)) for look in looks]
 
 
 def _credible(faces: list[Face]) -> list[Face]:
@@ -285,65 +293,6 @@ def _disagreement(face: Face) -> float:
     eyes = face.landmarks[36:42].mean(0), face.landmarks[42:48].mean(0)
     ours = np.stack([*eyes, *face.landmarks[[30, 48, 54]]])
     return float(np.linalg.norm(ours - face.detection.landmarks, axis=1).mean() / face.detection.size)
-
-
-@lru_cache(maxsize=4)
-def _pixel_grid(size: int) -> Float[np.ndarray, "n 2"]:
-    """The centres of a size x size grid over the crop, in its 256 px frame."""
-    along = (np.arange(size) + 0.5) * CROP / size - 0.5
-    x, y = np.meshgrid(along, along)
-    return np.stack([x.ravel(), y.ravel()], 1)
-
-
-def _grid(
-    camera: Camera, crop: Crop, size: int
-) -> tuple[Float[np.ndarray, "s s 2"], Float[np.ndarray, "s s 3"]]:
-    """Photo pixel and camera ray of each pixel of the crop at a resolution.
-
-    Depth counts along the line of sight through the crop's centre, so the rays reach to 1 along that: then a face
-    at the photo's edge has the depth of the same face in its middle, which is all that a crop can tell.
-    """
-    pixels = crop.to_photo(_pixel_grid(size))
-    rays = camera.rays(pixels)
-    axis = camera.rays(crop.to_photo(np.full((1, 2), (CROP - 1) / 2)))[0]
-    rays = rays / (rays @ (axis / np.linalg.norm(axis)))[:, None]
-    return pixels.reshape(size, size, 2), rays.reshape(size, size, 3)
-
-
-def _coarse_mask(region: Bool[np.ndarray, "256 256"]) -> Bool[np.ndarray, "128 128"]:
-    import cv2
-
-    return np.asarray(
-        cv2.resize(region.astype(np.uint8) * 4, (COARSE, COARSE), interpolation=cv2.INTER_AREA) > 2
-    )
-
-
-def _points(
-    camera: Camera, crop: Crop, maps: Maps, mask: Bool[np.ndarray, "128 128"]
-) -> tuple[
-    Float[np.ndarray, "n 3"], Float[np.ndarray, " n"], Float[np.ndarray, "n 3"], Float[np.ndarray, " n"]
-]:
-    """Coordinate, depth, ray and trust of the coarse pixels in the mask: what a pose is fitted to."""
-    rays = _grid(camera, crop, COARSE)[1]
-    mask = mask & ~inner_mouth(maps.coordinate, maps.opening)
-    trust: Float32[np.ndarray, n] = 1 / np.maximum(maps.sigma[mask], 1.0)
-    return maps.coordinate[mask], maps.depth[mask], rays[mask], trust
-
-
-def _look_at(camera: Camera, crop: Crop, maps: Maps) -> _Look:
-    """The region of a crop's maps, and where the template would have to be to look like this."""
-    region = region_mask(maps.region)
-    return _Look(crop, maps, region, _place(camera, crop, maps, region))
-
-
-def _place(
-    camera: Camera, crop: Crop, maps: Maps, region: Bool[np.ndarray, "256 256"]
-) -> tuple[Pose, float] | None:
-    """Where the template would have to be to look like this, if it is a face."""
-    if region.sum() >= SMALLEST_REGION:
-        with suppress(ValueError):  # too few points, or no head explains them: not a face
-            return fit_pose(*_points(camera, crop, maps, _coarse_mask(region)))
-    return None
 
 
 def _framing(camera: Camera, pose: Pose, outline: Float[np.ndarray, "n 3"]) -> Crop | None:

@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -37,6 +37,21 @@ class Maps:
     sigma: Float32[np.ndarray, "128 128"]  # standard deviation of depth, mm
     opening: Float32[np.ndarray, "128 128"]  # probability that lids or lips have parted: eye, teeth, gums
     detail: Float32[np.ndarray, "512 512"]  # displacement along the coarse surface's normal, mm
+
+    def mirrored(self) -> "Maps":
+        """Those of the crop as a mirror shows it. The template is symmetric, so its x changes sign."""
+        turned = {
+            field.name: np.ascontiguousarray(getattr(self, field.name)[:, ::-1]) for field in fields(self)
+        }
+        return Maps(**turned | {"coordinate": turned["coordinate"] * np.array([-1, 1, 1], np.float32)})
+
+    def mean(self, other: "Maps") -> "Maps":
+        """Of two looks at the same crop."""
+        half = np.float32(0.5)
+        pairs = {
+            field.name: (getattr(self, field.name), getattr(other, field.name)) for field in fields(self)
+        }
+        return Maps(**{name: (one + another) * half for name, (one, another) in pairs.items()})
 
 
 class Network:

@@ -59,6 +59,7 @@ def start(settings: Settings, threads: int, writer: Writer) -> Callable[[Sequenc
         whole="face" in settings.options.meshes,
         detail_scale=settings.options.detail_scale,
         expression=settings.options.blendshapes or settings.options.neutral,
+        mirror=settings.mirror,
     )
     files_of = partial(face_files, options=settings.options, versions=versions)
     own_memory = reconstructor.network.device.startswith("CPU")

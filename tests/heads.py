@@ -108,9 +108,10 @@ class View:
 
     def look(self, maps=None):
         """What the pipeline has after the network; maps as `maps` makes them, or others."""
-        from facecli.pipeline import _look_at
+        from facecli.look import look_at
 
-        return _look_at(self.camera, self.crop, self.maps() if maps is None else maps)
+        picture = np.zeros((512, 512, 3), np.uint8)  # the maps are given: nobody looks at it
+        return look_at(self.camera, self.crop, picture, self.maps() if maps is None else maps)
 
     @property
     def distance(self):
@@ -126,12 +127,12 @@ class View:
         from dataclasses import replace
 
         from facecli.geometry import normals, positions, region_mask
-        from facecli.pipeline import _coarse_mask, _grid
+        from facecli.look import coarse_mask, rays_through
         from facecli.upsample import upsample_masked
 
         region, fine = region_mask(maps.region), 1024
-        depth = upsample_masked(maps.depth, _coarse_mask(region), CROP).astype(np.float64)
-        surface = positions(depth, _grid(self.camera, self.crop, CROP)[1], self.distance)
+        depth = upsample_masked(maps.depth, coarse_mask(region), CROP).astype(np.float64)
+        surface = positions(depth, rays_through(self.camera, self.crop, CROP)[1], self.distance)
         normal = normals(surface, region)
         corners = self.placed()[head_model().faces]
         across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])

@@ -120,12 +120,13 @@ def test_settings_have_another_key_when_other_bytes_would_be_written() -> None:
     others = [
         replace(settings, focal=900.0),
         replace(settings, detail=False),
+        replace(settings, mirror=True),
         replace(settings, options=Options(("obj",))),
         replace(settings, options=Options(preview=False)),
         replace(settings, options=Options(maps=True)),
         replace(settings, options=Options(meshes=("face",))),
     ]
-    assert len({settings.key, *(other.key for other in others)}) == 7
+    assert len({settings.key, *(other.key for other in others)}) == 8
     assert replace(settings, device="cuda").key == settings.key
 
 

@@ -9,9 +9,11 @@ import pytest
 from facecli import runtime
 from facecli.clock import Clock
 from facecli.crop import crop_from_square
+from facecli.detect import Detection
 from facecli.errors import DeviceError
 from facecli.images import Image, read_image
 from facecli.pipeline import Face, Reconstructor, _credible, _difference, _is_absurd, _is_off, _texture_size
+from facecli.runtime import Maps
 
 PHOTOS = Path(__file__).parent.parent / "examples" / "photos"
 # Eileen Collins: points read off the picture, six times enlarged, by eye; pixels.
@@ -120,6 +122,75 @@ def test_two_runs_give_the_same_bytes(reconstructor: Reconstructor, astronaut: F
     again = reconstructor.reconstruct(photo("astronaut.jpg"))[0]
     assert again.mesh.vertices.tobytes() == astronaut.mesh.vertices.tobytes()
     assert again.mesh.faces.tobytes() == astronaut.mesh.faces.tobytes()
+
+
+@pytest.fixture(scope="module")
+def in_the_mirror() -> Reconstructor:
+    return Reconstructor(device="cpu", threads=1, mirror=True)
+
+
+def seen_from_behind(detection: Detection, width: int) -> Detection:
+    """The same face in the mirrored photo."""
+    x0, y0, x1, y1 = detection.box
+    points = detection.landmarks[[1, 0, 2, 4, 3]] * [-1, 1] + [width - 1, 0]
+    box = np.array([width - 1 - x1, y0, width - 1 - x0, y1])
+    return replace(detection, box=box, landmarks=points, roll=-detection.roll)
+
+
+@pytest.mark.parametrize("name", ["astronaut.jpg", "synthetic_front.jpg"])  # framed well at once
+def test_looking_in_the_mirror_too_makes_left_and_right_alike(
+    in_the_mirror: Reconstructor, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    image = photo(name)
+    found = in_the_mirror.detector.detect(image.pixels)[:1]
+    monkeypatch.setattr(in_the_mirror.detector, "detect", lambda pixels: found)
+    (face,) = in_the_mirror.reconstruct(image)
+    found = [seen_from_behind(found[0], image.width)]
+    (other,) = in_the_mirror.reconstruct(replace(image, pixels=image.pixels[:, ::-1].copy()))
+    back = other.landmarks * [-1, 1] + [image.width - 1, 0]
+    for ours, theirs in (([30, 33, 8, 51, 57], [30, 33, 8, 51, 57]), ([36, 39, 48, 0], [45, 42, 54, 16])):
+        assert np.abs(face.landmarks[ours] - back[theirs]).max() < 0.15, (
+            "pixels; one look is off by a whole one"
+        )
+    assert np.abs(face.maps.depth - other.maps.depth[:, ::-1]).mean() < 0.01, "mm"
+
+
+def test_the_mirror_averages_what_two_looks_saw(
+    reconstructor: Reconstructor, in_the_mirror: Reconstructor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown, run = [], in_the_mirror.network.run
+    monkeypatch.setattr(in_the_mirror.network, "run", lambda crops: shown.append(crops) or run(crops))
+    (face,) = in_the_mirror.reconstruct(photo("astronaut.jpg"))
+    *_, straight, turned = (picture for crops in shown for picture in crops)
+    assert np.array_equal(turned, straight[:, ::-1])
+    one, two = run(np.stack([straight, turned]))
+    np.testing.assert_allclose(face.maps.depth, (one.depth + two.depth[:, ::-1]) / 2, atol=1e-3)
+    np.testing.assert_allclose(
+        face.maps.coordinate, (one.coordinate + two.coordinate[:, ::-1] * [-1, 1, 1]) / 2, atol=1e-3
+    )
+    (plain,) = reconstructor.reconstruct(photo("astronaut.jpg"))
+    assert np.array_equal(plain.crop.matrix, face.crop.matrix)
+    assert not np.array_equal(plain.mesh.vertices, face.mesh.vertices)
+
+
+def test_a_mirror_that_shows_nobody_takes_no_face_away(
+    in_the_mirror: Reconstructor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = in_the_mirror.network.run
+    looks: list[int] = []
+
+    def blind_at_last(crops: np.ndarray) -> list[Maps]:
+        looks.append(len(crops))
+        maps = run(crops)
+        return [replace(m, region=-np.ones_like(m.region)) for m in maps] if len(looks) == 2 else maps
+
+    monkeypatch.setattr(in_the_mirror.network, "run", blind_at_last)
+    assert len(in_the_mirror.reconstruct(photo("synthetic_front.jpg"))) == 1
+    assert looks == [1, 1]
+
+
+def test_a_photo_without_a_face_needs_no_mirror(in_the_mirror: Reconstructor) -> None:
+    assert in_the_mirror.reconstruct(np.full((64, 64, 3), 128, np.uint8)) == []
 
 
 @pytest.fixture

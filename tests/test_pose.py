@@ -93,13 +93,13 @@ def test_fewer_points_than_modes_say_nothing():
 
 @needs_assets
 def test_random_heads_of_the_training_data_are_posed_better_than_by_the_template():
-    from facecli.pipeline import _coarse_mask, _points
+    from facecli.look import coarse_mask, evidence
 
     errors = []
     for seed in range(8):
         scene = view(random_head(100 + seed), yaw=-40.0 + 12 * seed, pitch=6.0, distance=400.0 + 100 * seed)
         look = scene.look()
-        points = _points(scene.camera, scene.crop, look.maps, _coarse_mask(look.region))
+        points = evidence(scene.camera, scene.crop, look.maps, coarse_mask(look.region))
         both = look.place, fit_person(model(), *look.place, *points)
         errors.append(
             [(degrees(p.rotation, scene.pose.rotation), 100 * abs(d / scene.distance - 1)) for p, d in both]

@@ -160,6 +160,28 @@ class OutOfMemoryError(RuntimeError):
         RuntimeError("std::bad_alloc"),
     ],
 )
+def random_maps(seed: int) -> Maps:
+    rng = np.random.default_rng(seed)
+    shapes = [(256, 256), (128, 128, 3), (128, 128), (128, 128), (128, 128), (512, 512)]
+    return Maps(*(rng.standard_normal(shape).astype(np.float32) for shape in shapes))
+
+
+def test_a_mirror_s_mirror_shows_the_maps_themselves() -> None:
+    maps = random_maps(0)
+    turned = maps.mirrored()
+    assert np.array_equal(turned.depth[:, 0], maps.depth[:, -1])
+    assert np.array_equal(turned.coordinate[5, 3], maps.coordinate[5, 124] * [-1, 1, 1])
+    for name, value in vars(turned.mirrored()).items():
+        assert np.array_equal(value, getattr(maps, name)), name
+
+
+def test_the_mean_of_two_looks_is_half_way_whichever_came_first() -> None:
+    one, other = random_maps(1), random_maps(2)
+    for name, value in vars(one.mean(other)).items():
+        assert np.array_equal(value, getattr(other.mean(one), name)), name
+        np.testing.assert_allclose(value, (getattr(one, name) + getattr(other, name)) / 2, atol=1e-6)
+
+
 def test_out_of_memory_halves_the_batch_and_remembers(weights: Weights, error: Exception) -> None:
     network = Network(weights, device="cpu", threads=1)
     network._batch = 8

@@ -20,6 +20,7 @@ from heads import head_model, needs_assets, random_head, reconstructor, view
 from facecli import pipeline
 from facecli.detect import Detection
 from facecli.images import Image
+from facecli.look import coarse_mask, evidence
 
 pytestmark = needs_assets
 
@@ -165,7 +166,7 @@ def test_a_random_head_comes_back_up_to_its_distance(seed):
     scene = view(random_head(seed), yaw=15.0 - 20 * seed, pitch=4.0)
     look = scene.look()
     face = assemble(scene, scene.with_relief(look.maps), detail=True)
-    points = pipeline._points(scene.camera, scene.crop, look.maps, pipeline._coarse_mask(look.region))
+    points = evidence(scene.camera, scene.crop, look.maps, coarse_mask(look.region))
     pose, distance = pipeline.fit_person(reconstructor().model, *look.place, *points)
     assert np.array_equal(pose.matrix, face.pose.matrix)
     assert abs(distance / scene.distance - 1) < 0.015

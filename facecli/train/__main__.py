@@ -242,6 +242,7 @@ def evaluate(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     threads: Threads = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many photos of each data set.")] = None,
+    mirror: Annotated[bool, typer.Option("--mirror", help="Look at each face mirrored too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of the table.")] = False,
 ) -> None:
     """Measure on real photos, and on synthetic people, and print one table."""
@@ -250,7 +251,8 @@ def evaluate(
     if not data.is_dir():
         typer.echo(f"facecli.train: no evaluation data in {data}: give its folder as argument", err=True)
         raise typer.Exit(2)
-    result = run(data, assets, weights, device, threads, limit, mediapipe, pool, people, plots is not None)
+    drawn = plots is not None
+    result = run(data, assets, weights, device, threads, limit, mediapipe, pool, people, drawn, mirror)
     for failure in result.failures:
         typer.echo(failure, err=True)
     if plots is not None:

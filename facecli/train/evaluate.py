@@ -80,11 +80,12 @@ def evaluate(
     pool: Path | None = None,
     people: int = 12,
     pictures: bool = False,
+    mirror: bool = False,
 ) -> Evaluation:
     """Measure on james, dlib68, region, yale and lps under `folder`; `limit`: only so many photos of each.
 
     `assets` holds the head model, whose mean face is the baseline; `mediapipe` is a Python that has MediaPipe; with
-    a `pool` also on so many synthetic `people`; `pictures`: also draw plots.
+    a `pool` also on so many synthetic `people`; `pictures`: also draw plots; `mirror`: look at each face mirrored too.
 
     Raises WeightsError, DeviceError, UsageError where that Python cannot run MediaPipe, and OSError where a data set
     is missing.
@@ -93,8 +94,8 @@ def evaluate(
     model = HeadModel.load(assets / "head_model")
     mean = MeanFace.of(model)
     peer = MediaPipe.beside(mediapipe, assets) if mediapipe else None
-    detailed = Trial(_reconstructor(loaded, device, threads, detail=True))
-    coarse = Trial(_reconstructor(loaded, device, threads, detail=False))
+    detailed = Trial(_reconstructor(loaded, device, threads, True, mirror))
+    coarse = Trial(_reconstructor(loaded, device, threads, False, mirror))
     photo = read_image((folder / "james" / "james_view0.jpg").read_bytes())
 
     lines = timing.measure(loaded, photo, detailed.reconstructor, coarse.reconstructor, peer)
@@ -133,11 +134,14 @@ def evaluate(
         if made:
             drawn |= {f"{each.name.replace(' ', '_')}.png": plots.series(each) for each in made.series}
             drawn["perspective.png"] = plots.perspective(made.perspective)
-    notes = [f"Weights {loaded.manifest.version}, {detailed.reconstructor.network.device}."]
+    looks = ", each face looked at in a mirror too" if mirror else ""
+    notes = [f"Weights {loaded.manifest.version}, {detailed.reconstructor.network.device}{looks}."]
     notes += [note.format(eyes=james.eyes) for note in NOTES]
     name = detailed.reconstructor.network.device
     return Evaluation(loaded.manifest.version, name, lines, notes, failures, drawn)
 
 
-def _reconstructor(weights: Weights, device: str, threads: int, detail: bool) -> Reconstructor:
-    return Reconstructor(device=device, weights=weights, threads=threads, detail=detail, whole=detail)
+def _reconstructor(weights: Weights, device: str, threads: int, detail: bool, mirror: bool) -> Reconstructor:
+    return Reconstructor(
+        device=device, weights=weights, threads=threads, detail=detail, whole=detail, mirror=mirror
+    )
