@@ -1,0 +1,196 @@
+"""What is random of a batch of heads: who, their look, from where and under which light they are seen.
+
+The distributions are those of `facecli.train.synth`; each is drawn for all heads at once.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from facecli.train.complexion import FIBRES, PUPIL_ANGLE
+from facecli.train.sample import EXPRESSIVE, FULL
+from facecli.train.tensor.complexion import Look
+from facecli.train.tensor.dice import Dice
+from facecli.train.tensor.head import Camera, Head, framed
+from facecli.train.tensor.resident import numbers
+from facecli.train.tensor.shade import Lights
+from facecli.train.tensor.skin import People
+
+HAIR = ((0.012, 0.009, 0.008), (0.05, 0.028, 0.016), (0.16, 0.09, 0.045), (0.4, 0.29, 0.16), (0.4, 0.4, 0.41),
+        (0.2, 0.05, 0.02))  # fmt: skip
+HAIR_SHARES = (0.35, 0.25, 0.12, 0.12, 0.11, 0.05)
+IRISES = ((0.08, 0.04, 0.02), (0.03, 0.015, 0.01), (0.12, 0.2, 0.3), (0.12, 0.17, 0.08), (0.2, 0.13, 0.06))
+IRIS_SHARES = (0.35, 0.3, 0.15, 0.1, 0.1)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """n heads before anything is drawn: `vertices` in mm, head frame; `beta` their expressions; `relief` in mm in the
+    skin's UV tile; `softness` of the shadow's edge, pixels; `shine` times the usual; `exposure`: what the face's median
+    light becomes."""
+
+    vertices: Float[Tensor, "n v 3"]
+    beta: Float[Tensor, "n e"]
+    camera: Camera
+    look: Look
+    relief: Float[Tensor, "n t t"]
+    lights: Lights
+    softness: Float[Tensor, "n"]
+    shine: Float[Tensor, "n"]
+    exposure: Float[Tensor, "n"]
+
+
+def expressions(dice: Dice, names: tuple[str, ...]) -> Float[Tensor, "n e"]:
+    """As `facecli.train.sample.lively_expression`."""
+    groups = list(EXPRESSIVE)
+    device = dice.device
+
+    def members(*starts: str) -> Float[Tensor, "e"]:
+        return numbers(device, *(float(name.startswith(starts)) for name in names))
+
+    order = dice.random(len(groups)).argsort(1).argsort(1)
+    chosen = order < dice.below(6)[:, None]
+    blink = groups.index("eyeBlink")
+    chosen = chosen & ~(torch.arange(len(groups), device=device) == blink) | chosen & dice.chance(0.5)[:, None]
+    strongest = numbers(device, *EXPRESSIVE.values())
+    strength = dice.beta(1.2, 1.6, len(groups)) * strongest * chosen
+    lopsided = dice.chance(0.25, len(groups))
+    looks = {"Up": ("Up",), "Down": ("Down",), "Left": ("Out_L", "In_R"), "Right": ("In_L", "Out_R")}
+    gaze = torch.stack([
+        numbers(device, *(float(name.startswith("eyeLook") and any(w in name for w in wanted)) for name in names))
+        for wanted in looks.values()
+    ])[dice.below(4)]  # fmt: skip
+    beta = torch.zeros(dice.n, len(names), device=device)
+    own = dice.random(len(names))
+    for k, group in enumerate(groups):
+        which = gaze if group == "eyeLook" else members(group)
+        beta = torch.where(
+            (which > 0) & chosen[:, k : k + 1],
+            strength[:, k : k + 1] * torch.where(lopsided[:, k : k + 1], own, 1.0),
+            beta,
+        )
+
+    def add(where: Bool[Tensor, "n"], amount: Float[Tensor, "n"], *starts: str) -> None:
+        nonlocal beta
+        more = (beta + amount[:, None] * members(*starts)).clamp(0, 1)
+        beta = torch.where(where[:, None], more, beta)
+
+    add(dice.chance(0.16), dice.uniform(0.15, 1.0), "eyeBlink")
+    kind = torch.where(dice.chance(0.6), torch.full_like(strength[:, 0], 2.0), dice.random())
+    ajar, speaking, laughing = kind < 0.3, (kind >= 0.3) & (kind < 0.65), (kind >= 0.65) & (kind < 1)
+    add(ajar, dice.uniform(0.03, 0.25), "jawOpen")
+    add(speaking, dice.beta(1.3, 1.8), "jawOpen")
+    lips, wide = dice.below(4), dice.uniform(0, 0.5)
+    for k, group in enumerate(("mouthFunnel", "mouthPucker", "mouthStretch", "mouthLowerDown")):
+        add(speaking & (lips == k), wide, group)
+    add(laughing, dice.uniform(0.3, 0.9), "mouthSmile")
+    add(laughing, dice.uniform(0, 0.5), "mouthUpperUp")
+    add(laughing, dice.uniform(0, 0.6), "mouthLowerDown")
+    add(laughing, dice.beta(1.0, 3.0) * 0.7, "jawOpen")
+    add(laughing, dice.uniform(0, 0.6), "cheekSquint")
+    return beta
+
+
+def cameras(dice: Dice, head: Head, vertices: Float[Tensor, "n v 3"], size: int) -> Camera:
+    """Poses, distances and crops as `Synthesizer.sample` draws them."""
+    yaw = torch.where(dice.chance(0.3), dice.uniform(-90, 90), dice.normal(0, 28).clamp(-90, 90))
+    pitch = torch.where(dice.chance(0.25), dice.uniform(-40, 40), dice.normal(0, 13).clamp(-40, 40))
+    (cy, sy), (cp, sp) = ((angle.cos(), angle.sin()) for angle in (yaw.deg2rad(), pitch.deg2rad()))
+    zero = torch.zeros_like(cy)
+    # about y, then about x, then the y and z of the head frame turned to the camera's
+    rotation = torch.stack(
+        [cy, zero, sy, -sp * sy, -cp, sp * cy, cp * sy, -sp, -cp * cy], -1
+    ).reshape(-1, 3, 3).double()
+    distance = dice.uniform(math.log(230), math.log(1800)).exp()
+    off = dice.normal(0, 0.12, 2).clamp(-0.35, 0.35) * distance[:, None]
+    translation = torch.cat([off, distance[:, None]], 1).double()
+    placed = (vertices.double() @ rotation.transpose(1, 2) + translation[:, None]).float()
+    roll = torch.where(
+        dice.chance(0.9), dice.normal(0, 12).clamp(-45, 45).deg2rad(), dice.uniform(-0.75, 0.75)
+    )
+    frame = framed(
+        placed, size, dice.normal(0, 0.09).clamp(-0.22, 0.22), dice.normal(0, 0.035, 2).clamp(-0.1, 0.1), roll
+    )
+    return Camera(rotation, translation, frame, size)
+
+
+def hair_colour(dice: Dice) -> Float[Tensor, "n 3"]:
+    """Linear albedo of black, brown, fair, grey or red hair."""
+    tones = numbers(dice.device, *(value for tone in HAIR for value in tone)).reshape(-1, 3)
+    pick = tones[dice.choice(HAIR_SHARES)]
+    return pick * dice.uniform(0.6, 1.4)[:, None] * (1 + dice.normal(0, 0.05, 3))
+
+
+def looks(dice: Dice, people: People) -> Look:
+    """Skins of the pool, mixed and toned, with moles; and the colours of all else."""
+    device = dice.device
+    albedo, back = people.skins(dice)
+    low, high = numbers(device, 48, 12, 5, -5), numbers(device, 85, 30, 30, 15)
+    hairline = torch.cat([dice.uniform(low, high, 4), dice.chance(0.8).float()[:, None]], 1)
+    fibre = people.noise(dice, FIBRES, FIBRES // 4)
+    fibre = torch.nn.functional.interpolate(fibre[:, None], (FIBRES, FIBRES), mode="bilinear")[:, 0]
+    irises = numbers(device, *(value for tone in IRISES for value in tone)).reshape(-1, 3)
+    return Look(
+        albedo=albedo,
+        back=back,
+        fibre=fibre,
+        hairline=hairline,
+        nape=dice.uniform(-70, -20),
+        shaved=dice.chance(0.5),
+        cloth=dice.uniform(0.01, 0.7, 3),
+        gums=numbers(device, 0.35, 0.09, 0.08) * dice.uniform(0.6, 1.2)[:, None],
+        teeth=numbers(device, 0.68, 0.6, 0.5) * dice.uniform(0.7, 1.1)[:, None],
+        hair=hair_colour(dice),
+        iris=irises[dice.choice(IRIS_SHARES)] * dice.uniform(0.7, 1.4)[:, None],
+        rays=(18 + dice.below(22)).float(),
+        phase=dice.uniform(0, 6),
+        white=dice.uniform(0.7, 1.1),
+        pupil=PUPIL_ANGLE * dice.uniform(0.7, 1.5),
+    )
+
+
+def lights(dice: Dice, every: Lights) -> Lights:
+    """As `facecli.train.light.random_light`: an environment; or a flash, or a lone lamp."""
+    pick = dice.below(len(every.lamp))
+    irradiance, mirror = every.irradiance[pick], every.mirror[pick]
+    grey = 1 / (irradiance[:, 0] * 0.282095 + 0.25 * every.lamp_colour[pick]).clamp(min=1e-3)
+    cast = (grey / grey.mean(1, keepdim=True)) ** dice.uniform(0.3, 0.9)[:, None]
+    colour = every.lamp_colour[pick] * dice.uniform(0.3, 1.2)[:, None]
+    ambient = dice.uniform(0.35, 1.1)
+    kind = dice.random()
+    one = torch.ones_like(kind)
+    flash = torch.stack([dice.normal(0, 0.15), dice.normal(0.1, 0.15).abs(), one], 1)
+    front = torch.stack([dice.normal(0, 1), dice.normal(0.6, 0.6), dice.normal(0.6, 0.4).abs()], 1)
+    hard = torch.stack([dice.normal(0, 1.2), dice.normal(0.2, 0.7), dice.normal(0.6, 0.5)], 1)
+    dark = dice.uniform(0.02, 0.2)
+    own = (1 + dice.normal(0, 0.08, 3)) * dice.uniform(0.3, 2.0)[:, None]
+    lamp = torch.where((kind < 0.7)[:, None], hard, every.lamp[pick])
+    lamp = torch.where((kind < 0.55)[:, None], front, lamp)
+    lamp = torch.where((kind < 0.2)[:, None], flash, lamp)
+    ambient = torch.where((kind >= 0.55) & (kind < 0.7), dark, ambient)
+    colour = torch.where((kind < 0.7)[:, None], own, colour)
+    tint = (cast * ambient[:, None])[:, None]
+    return Lights(
+        irradiance * tint, mirror * tint[:, None], lamp / lamp.norm(dim=1, keepdim=True), colour * cast
+    )
+
+
+def scene(dice: Dice, head: Head, people: People, every: Lights, size: int) -> Scene:
+    """Draw lots for a batch."""
+    alpha = dice.normal(0, dice.uniform(0.6, 1.25)[:, None], len(head.identity))
+    beta = expressions(dice, head.model.expression_names)
+    vertices = head.vertices(alpha, beta)
+    return Scene(
+        vertices=vertices,
+        beta=beta,
+        camera=cameras(dice, head, vertices, size),
+        look=looks(dice, people),
+        relief=people.relief(dice, beta, head.model.expression_names),
+        lights=lights(dice, every),
+        softness=dice.uniform(1.0, 4.0) * size / FULL,
+        shine=dice.uniform(0.2, 2.2),
+        exposure=dice.uniform(0.12, 0.5),
+    )
