@@ -51,7 +51,7 @@ def test_a_portrait_is_the_compiled_ones(made, seed, size):
     assert mine.lost == 0
     same = mine.view.drawing.index[0].numpy() == recorder.answer("rasterize")[0]
     assert same.mean() > 0.9999
-    labels = {key: value[0].numpy() for key, value in mine.labels().items()}
+    labels = {key: value[0].numpy() for key, value in mine.labels(mine.image, mine.region).items()}
     for key in ("region", "known", "opening"):
         assert (labels[key] == getattr(theirs, key)).mean() > 0.9999, key
     assert np.quantile(np.abs(labels["coarse"] - theirs.coarse), 0.9999) < 1e-4
@@ -66,7 +66,7 @@ def test_a_portrait_is_the_compiled_ones(made, seed, size):
 
 def test_labels_agree_with_a_mesh_of_trimesh(made):
     _, _, scene, mine = made(2, 256)
-    packed = {key: value[0].numpy() for key, value in mine.labels().items()}
+    packed = {key: value[0].numpy() for key, value in mine.labels(mine.image, mine.region).items()}
     sample = Sample(
         packed["image"], packed["region"], packed["coarse"], packed["known"], None, 1.0, 1.0, packed["opening"]
     )

@@ -27,12 +27,13 @@ class Portrait:
     height: Float[Tensor, "n s s"]
     lost: Int[Tensor, ""]
 
-    def labels(self) -> dict[str, Tensor]:
-        """As `facecli.train.sample.Sample` has them; `detail` for pictures of full size alone."""
-        view, region = self.view, self.region
+    def labels(self, image: Float[Tensor, "n s s 3"], region: Bool[Tensor, "n s s"]) -> dict[str, Tensor]:
+        """As `facecli.train.sample.Sample` has them, of the finished image and what of the face is left to be seen;
+        `detail` for pictures of full size alone."""
+        view = self.view
         coarse, known = pack_coarse(view.coordinate, view.depth, region)
         labels = {
-            "image": self.image.clamp(0, 255).to(torch.uint8),
+            "image": image.clamp(0, 255).to(torch.uint8),
             "region": pack_region(region),
             "coarse": coarse,
             "known": known,

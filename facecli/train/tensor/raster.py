@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-PLACES = 5.0
+PLACES = 6.0
 """Candidates there is room for, for each pixel of a batch's pictures."""
 LOW = 2**32
 

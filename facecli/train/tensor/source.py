@@ -1,0 +1,120 @@
+"""Source B on a device: training batches from seeds, without a picture ever leaving it."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from facecli.errors import FaceError
+from facecli.train.garment import Wardrobe
+from facecli.train.hair import Hair
+from facecli.train.headmodel import HeadModel
+from facecli.train.light import Light
+from facecli.train.pool import Pool
+from facecli.train.sample import FULL, REGION, Sample
+from facecli.train.tensor import garment, hair
+from facecli.train.tensor.backdrop import backdrop
+from facecli.train.tensor.dice import Dice
+from facecli.train.tensor.garment import Closet
+from facecli.train.tensor.hair import Styles, grow
+from facecli.train.tensor.head import Head
+from facecli.train.tensor.portrait import portrait
+from facecli.train.tensor.props import before_the_face
+from facecli.train.tensor.scene import hair_colour, scene
+from facecli.train.tensor.shade import Lights
+from facecli.train.tensor.skin import People
+
+
+class Source:
+    """Makes batches; holds on its device what is the same for all of them."""
+
+    def __init__(
+        self, model: HeadModel, pool: Pool, lights: list[Light], styles: list[Hair], device: torch.device
+    ) -> None:
+        def stacked(field: str) -> Tensor:
+            return torch.from_numpy(np.stack([getattr(light, field) for light in lights])).float().to(device)
+
+        self.device = device
+        self.head, self.people = Head(model, device), People(pool, model, device)
+        self.lights = Lights(*(stacked(field) for field in ("irradiance", "mirror", "lamp", "lamp_colour")))
+        self.styles, self.closet = Styles(styles, device), Closet(Wardrobe(model), device)
+
+    @torch.no_grad()
+    def batch(self, seeds: Sequence[Sequence[int]], size: int) -> dict[str, Tensor]:
+        """The samples of these seeds, pictures of `size` px: the fields of `facecli.train.sample.Sample`, stacked.
+
+        A sample's lots are its seed's alone. The same seeds in the same batch on the same device are the same to the
+        byte; in another batch, or on another device, the same but for rounding. Raises FaceError when a picture asked
+        for more room than its drawing had.
+        """
+        with torch.backends.cudnn.flags(allow_tf32=False, deterministic=True):
+            fields, lost = self._drawn(Dice(seeds, self.device), size)
+        if lost.item():  # the one number that is waited for
+            raise FaceError(f"a batch of synthetic heads left out {lost.item()} points for want of room")
+        return fields
+
+    def _drawn(self, dice: Dice, size: int) -> tuple[dict[str, Tensor], Tensor]:
+        lots = scene(dice, self.head, self.people, self.lights, size)
+        made = portrait(self.head, lots, backdrop(dice, self.people.crops, size))
+        camera, image, region = lots.camera, made.image, made.region
+        bare = made.view.drawing.near
+        image, locks, lost_hair = grow(
+            self.styles.chosen(dice), hair_colour(dice), dice.chance(hair.OFTEN), camera, lots.lights, bare, image
+        )
+        region = region & (locks <= 0)
+        clothes = self.closet.put_on(dice, lots.vertices, hair_colour(dice))
+        image, cloth, lost_cloth = clothes.dress(
+            self.closet, camera, lots.lights, dice.chance(garment.DRESSED), bare, torch.maximum(bare, locks),
+            dice.uniform(0, 0.5), image,
+        )  # fmt: skip
+        landmarks = lots.vertices[:, self.head.marks]
+        image, region = before_the_face(dice, image, region & ~cloth, landmarks, camera, self.people)
+        fields = made.labels(image, region)
+        fields["footprint"] = camera.footprint
+        fields["expression"] = lots.beta
+        return fields, made.lost + lost_hair + lost_cloth
+
+    def samples(self, seeds: Sequence[Sequence[int]], size: int) -> list[Sample]:
+        """The same, one by one and off the device, as shards hold them."""
+        fields = {key: value.cpu().numpy() for key, value in self.batch(seeds, size).items()}
+        detail = fields.pop("detail", None)
+        footprints = fields.pop("footprint")
+        source = "synthetic" if size < FULL else "synthetic_detail"
+        return [
+            Sample(
+                **{key: value[k] for key, value in fields.items()},
+                detail=None if detail is None else detail[k],
+                footprint=float(footprints[k]),
+                depth_weight=1.0,
+                source=source,
+            )
+            for k in range(len(seeds))
+        ]
+
+    def batches(self, batch_size: int, seed: int) -> Iterator[dict[str, Tensor]]:
+        """Endless batches as `facecli.train.loader.collate` makes them, on the device, of pictures of 256 px, without
+        detail and without what cameras do to pictures."""
+        number = 0
+        while True:
+            fields = self.batch([(seed, number + k) for k in range(batch_size)], REGION)
+            number += batch_size
+            yield collated(fields)
+
+
+def collated(fields: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A batch of pictures of 256 px in the layout of `facecli.train.loader.collate`."""
+    image = fields["image"]
+    n, device = len(image), image.device
+    return {
+        "image": image,
+        "sharp": torch.zeros(0, FULL, FULL, 3, dtype=torch.uint8, device=device),
+        "rows": torch.zeros(0, dtype=torch.long, device=device),
+        "region": fields["region"][:, None].float() / 255,
+        "coarse": fields["coarse"].permute(0, 3, 1, 2).contiguous(),
+        "known": fields["known"][:, None],
+        "opening": fields["opening"][:, None].float() / 255,
+        "detail": torch.zeros(0, 1, FULL, FULL, device=device),
+        "footprint": fields["footprint"],
+        "depth_weight": torch.ones(n, device=device),
+    }
