@@ -3,11 +3,13 @@
 import numpy as np
 import torch
 
-from facecli.train import complexion, synth
+from facecli.train import complexion, synth, tongue
 from facecli.train.tensor.complexion import Look
 from facecli.train.tensor.head import Camera
 from facecli.train.tensor.scene import Scene
 from facecli.train.tensor.shade import Lights
+from facecli.train.tensor.tongue import Lick
+from facecli.train.tongue import COATED, GRAIN, PINK
 
 CPU = torch.device("cpu")
 
@@ -30,20 +32,21 @@ class Recorder:
         for module, name in (
             (synth, "random_relief"), (synth, "moles_and_freckles"), (synth, "random_light"), (synth, "shade"),
             (synth, "Projection"), (synth, "bump"), (synth, "background"), (synth, "cavity"),
-            (synth, "rasterize"), (synth, "vertex_normals"), (synth, "colours"), (synth, "pack_coarse"), (synth, "_exposed"),
-            (complexion, "_grown"), (complexion, "_coloured"), (complexion, "_eye_colour"),
+            (synth, "rasterize"), (synth, "vertex_normals"), (synth, "colours"), (synth, "pack_coarse"),
+            (synth, "_exposed"), (complexion, "_grown"), (complexion, "_coloured"), (complexion, "_eye_colour"),
         ):  # fmt: skip
             self.watch(module, name)
         for name in ("_albedo", "_shadow", "_relief_map", "_occlusion"):
             self.watch(synth.Synthesizer, name)
+        self.watch(tongue.Tongue, "paint")
 
     def watch(self, owner, name):
         wrapped = getattr(owner, name)
 
         def watching(*arguments):
-            before = None
-            if isinstance(arguments[0], np.random.Generator):
-                before = arguments[0].bit_generator.state
+            before = next(
+                (a.bit_generator.state for a in arguments if isinstance(a, np.random.Generator)), None
+            )
             answer = wrapped(*arguments)
             kept = tuple(a.copy() if isinstance(a, np.ndarray) else a for a in arguments)
             returned = answer.copy() if isinstance(answer, np.ndarray) else answer
@@ -70,7 +73,12 @@ class Recorder:
         gloss = self.answer("colours")[1]
         iris, rays, phase, white, pupil = self.eyes()
         look = Look(
-            *batch(self.answer("moles_and_freckles"), self.answer("_albedo")[1], fibre, hairline.astype(np.float32)),
+            *batch(
+                self.answer("moles_and_freckles"),
+                self.answer("_albedo")[1],
+                fibre,
+                hairline.astype(np.float32),
+            ),
             nape=torch.tensor([float(nape)]),
             shaved=torch.tensor([not haired]),
             cloth=batch(fixed[0]),
@@ -88,12 +96,31 @@ class Recorder:
             beta=torch.zeros(1, 53),
             camera=Camera(*batch(rotation, translation, frame), size),
             look=look,
+            lick=self.lick(),
             relief=batch(self.answer("random_relief")),
             lights=batch_of(light),
             softness=torch.tensor([float(softness)]),
             shine=torch.tensor([float(np.median((shine / gloss)[drawn]))]),
             exposure=torch.tensor([self.exposure()]),
         )
+
+    def lick(self):
+        """The lots of the tongue's looks, drawn again."""
+        lip, state = self.given("paint")[5], self.seen["paint"][0][2]
+        again = np.random.default_rng()
+        again.bit_generator.state = state
+        noise = again.random((GRAIN, GRAIN), np.float32)
+        coat_at, coated = again.uniform(25, 50), again.uniform(0, 0.7)
+        tone = (
+            PINK
+            * again.uniform(0.65, 1.25)
+            * np.array([1, again.uniform(0.8, 1.15), again.uniform(0.8, 1.1)])
+        )
+        paste, wet, dim = COATED * again.uniform(0.8, 1.1), again.uniform(1.0, 3.0), again.uniform(0.5, 0.95)
+        scalars = (torch.tensor([float(value)]) for value in (lip, coated, coat_at, wet, dim))
+        lip, coated, coat_at, wet, dim = scalars
+        tones = batch(tone.astype(np.float32), paste.astype(np.float32))
+        return Lick(lip, batch(noise), coated, coat_at, *tones, wet, dim)
 
     def exposure(self):
         """What the face's median light becomes."""

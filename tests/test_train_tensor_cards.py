@@ -24,7 +24,9 @@ from facecli.train.tensor.head import Camera
 SIZE = 256
 RNG = np.random.default_rng(0)
 GREY = np.r_[np.full((1, 3), 3.0), np.zeros((8, 3))].astype(np.float32)
-LIGHT = Light(GREY, np.ones((4, 4, 3), np.float32), np.array([0.6, 0.0, 0.8], np.float32), np.ones(3, np.float32))
+LIGHT = Light(
+    GREY, np.ones((4, 4, 3), np.float32), np.array([0.6, 0.0, 0.8], np.float32), np.ones(3, np.float32)
+)
 
 
 @lru_cache(maxsize=1)
@@ -41,7 +43,9 @@ def seen(yaw=0.4):
     """A projection of heads into a crop, for both paths."""
     rotation, translation = np.diag([1.0, -1, -1]) @ euler(yaw, 0.1), np.array([10.0, -20, 700])
     frame = np.array([[0.6, 0.1, 120.0], [-0.1, 0.6, 130.0]])
-    return Projection(rotation, translation, 1000.0, frame), Camera(*batch(rotation, translation, frame), SIZE)
+    return Projection(rotation, translation, 1000.0, frame), Camera(
+        *batch(rotation, translation, frame), SIZE
+    )
 
 
 def bare(vertices, projection):
@@ -68,7 +72,7 @@ def test_hair_is_drawn_as_the_compiled_one():
     projection, camera = seen()
     vertices = random_head(3)
     behind = bare(vertices, projection)
-    every = Styles(styles, CPU)
+    every, before = Styles(styles, CPU), batch(behind.astype(np.float32))
     for k, style in enumerate(styles):
         shade = RNG.uniform(0.5, 1.2, len(style.vertices)).astype(np.float32)
         depth = (style.vertices @ projection.rotation.T + projection.translation)[:, 2]
@@ -77,7 +81,7 @@ def test_hair_is_drawn_as_the_compiled_one():
         padded = np.zeros(every.vertices.shape[1], np.float32)
         padded[: len(shade)] = shade
         mine, near, lost = cards.draw(
-            every.cards(torch.tensor([k])), camera, batch(padded), torch.tensor([True]), batch(behind.astype(np.float32))
+            every.cards(torch.tensor([k])), camera, batch(padded), torch.tensor([True]), before
         )
         assert lost == 0 and cover.mean() > 0.05
         same = (near[0] > 0).numpy() == cover
@@ -85,7 +89,7 @@ def test_hair_is_drawn_as_the_compiled_one():
         off = np.abs(mine[0].numpy() - colour)[same & cover].max(-1)
         assert np.quantile(off, 0.97) < 0.1  # strands that cross are as near as each other
         none, nowhere, _ = cards.draw(
-            every.cards(torch.tensor([k])), camera, batch(padded), torch.tensor([False]), batch(behind.astype(np.float32))
+            every.cards(torch.tensor([k])), camera, batch(padded), torch.tensor([False]), before
         )
         assert not none.any() and not nowhere.any()
 
@@ -107,7 +111,14 @@ def test_shells_and_garments_are_the_compiled_ones(sort):
     behind, image = bare(vertices, projection), RNG.uniform(0, 255, (SIZE, SIZE, 3)).astype(np.float32)
     picture = image.copy()
     cover = compiled.draw_garment(
-        theirs, tint, projection(theirs.vertices), depth, LIGHT.brightness(normals), behind.copy(), picture, 0.3
+        theirs,
+        tint,
+        projection(theirs.vertices),
+        depth,
+        LIGHT.brightness(normals),
+        behind.copy(),
+        picture,
+        0.3,
     )
     laid = closet()
     peak = shell[:, :1].expand(-1, garment.AROUND * garment.ALONG, -1)
@@ -137,10 +148,13 @@ def test_caps_alone_have_peaks():
     count = closet().count
     peaks = worn.cards.vertices[:, count:]
     spread = (peaks - peaks[:, :1]).norm(dim=-1).amax(1)
-    capped = torch.div(worn.cards.begin, garment.ROWS * garment.COLUMNS * BANK, rounding_mode="floor") == garment.CAP
+    capped = (
+        torch.div(worn.cards.begin, garment.ROWS * garment.COLUMNS * BANK, rounding_mode="floor")
+        == garment.CAP
+    )
     assert 0 < capped.sum() < 24
     assert torch.equal(spread > 0, capped)
-    assert (peaks[capped][..., 2].amax(1) > worn.cards.vertices[capped][:, : count, 2].amax(1)).all()
+    assert (peaks[capped][..., 2].amax(1) > worn.cards.vertices[capped][:, :count, 2].amax(1)).all()
 
 
 def test_styles_of_other_sizes_share_an_atlas():
@@ -151,7 +165,9 @@ def test_styles_of_other_sizes_share_an_atlas():
 
     every = Styles([strand(2, 120), strand(8, 200), strand(4, 250)], CPU)
     _, camera = seen()
-    four = Camera(*(a.expand(4, *a.shape[1:]) for a in (camera.rotation, camera.translation, camera.frame)), SIZE)
+    four = Camera(
+        *(a.expand(4, *a.shape[1:]) for a in (camera.rotation, camera.translation, camera.frame)), SIZE
+    )
     made, near, lost = cards.draw(
         every.cards(torch.tensor([2, 0, 1, 0])), four, torch.ones(4, 3), torch.tensor([True, True, True, False]),
         torch.zeros(4, SIZE, SIZE),

@@ -1,5 +1,7 @@
 """A batch of heads is drawn as the compiled path draws each, and its labels are the geometry that was drawn."""
 
+from functools import lru_cache
+
 import numpy as np
 import pytest
 import torch
@@ -9,45 +11,50 @@ from staged import CPU, Recorder, batch
 from test_train_synth import synthesizer
 
 from facecli.train import synth
+from facecli.train import tongue as compiled
 from facecli.train.sample import Sample
 from facecli.train.synth import Synthesizer
-from facecli.train.tensor.head import Head
+from facecli.train.tensor.head import Camera, Head
 from facecli.train.tensor.portrait import portrait
+from facecli.train.tensor.tongue import Tongue
 
 pytestmark = needs_assets
-HEAD = []
 
 
+@lru_cache(maxsize=1)
 def head():
-    if not HEAD:
-        HEAD.append(Head(head_model(), CPU))
-    return HEAD[0]
+    return Head(head_model(), CPU)
+
+
+@lru_cache(maxsize=1)
+def tongue():
+    return Tongue(compiled.Tongue(head_model()), CPU)
 
 
 @pytest.fixture
 def made(monkeypatch):
     """One sample of the compiled path with nothing on or before its head, its recording, and the batched path's."""
 
-    def make(seed, size):
+    def make(seed, size, out=0.0):
         monkeypatch.setattr(synth, "DRESSED", 0.0)
-        monkeypatch.setattr(synth, "STUCK_OUT", 0.0)
+        monkeypatch.setattr(synth, "STUCK_OUT", out)
         for name in ("glasses", "occluder", "speech"):
             monkeypatch.setattr(synth, name, lambda *_: None)
         monkeypatch.setattr(Synthesizer, "_hair", lambda self, rng, r, t, p, z, *_: np.zeros(z.shape, bool))
-        monkeypatch.setattr(synthesizer().tongue, "paint", lambda rng, index, *_: np.zeros(index.shape, bool))
+        synthesizer()  # made before it is watched
         recorder = Recorder(monkeypatch)
         theirs = synthesizer().sample(np.random.default_rng(seed), size)
         scene = recorder.scene(size)
         monkeypatch.undo()
-        mine = portrait(head(), scene, batch(recorder.answer("background").astype(np.float32)))
+        mine = portrait(head(), tongue(), scene, batch(recorder.answer("background").astype(np.float32)))
         return theirs, recorder, scene, mine
 
     return make
 
 
-@pytest.mark.parametrize("seed, size", [(1, 256), (3, 256), (4, 512)])
-def test_a_portrait_is_the_compiled_ones(made, seed, size):
-    theirs, recorder, scene, mine = made(seed, size)
+@pytest.mark.parametrize("seed, size, out", [(1, 256, 0.0), (3, 256, 1.0), (4, 512, 1.0)])
+def test_a_portrait_is_the_compiled_ones(made, seed, size, out):
+    theirs, recorder, scene, mine = made(seed, size, out)
     assert mine.lost == 0
     same = mine.view.drawing.index[0].numpy() == recorder.answer("rasterize")[0]
     assert same.mean() > 0.9999
@@ -68,7 +75,14 @@ def test_labels_agree_with_a_mesh_of_trimesh(made):
     _, _, scene, mine = made(2, 256)
     packed = {key: value[0].numpy() for key, value in mine.labels(mine.image, mine.region).items()}
     sample = Sample(
-        packed["image"], packed["region"], packed["coarse"], packed["known"], None, 1.0, 1.0, packed["opening"]
+        packed["image"],
+        packed["region"],
+        packed["coarse"],
+        packed["known"],
+        None,
+        1.0,
+        1.0,
+        packed["opening"],
     )
     pixels = scene.camera.pixels(mine.view.placed)[0].numpy()
 
@@ -82,10 +96,9 @@ def test_labels_agree_with_a_mesh_of_trimesh(made):
 
 def test_a_head_is_the_same_in_whatever_batch(made):
     _, _, scene, mine = made(5, 256)
-    view = head().view(
-        torch.cat([scene.vertices, scene.vertices * 0.9]),
-        type(scene.camera)(*(torch.cat([a, a]) for a in (scene.camera.rotation, scene.camera.translation, scene.camera.frame)), 256),
-    )  # fmt: skip
+    one = scene.camera
+    two = Camera(*(torch.cat([a, a]) for a in (one.rotation, one.translation, one.frame)), 256)
+    view = head().view(torch.cat([scene.vertices, scene.vertices * 0.9]), two)
     assert torch.equal(view.drawing.index[:1], mine.view.drawing.index)
     assert torch.equal(view.depth[:1], mine.view.depth)
     assert not torch.equal(view.drawing.index[1], view.drawing.index[0])

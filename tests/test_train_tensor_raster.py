@@ -95,11 +95,15 @@ def test_nothing_drawn_is_nothing():
 def test_a_head_is_drawn_as_the_compiled_one(yaw):
     model = head_model()
     vertices = random_head(7)
-    placed = (vertices @ (np.diag([1.0, -1, -1]) @ euler(np.deg2rad(yaw), 0.1)).T + [0, 0, 700]).astype(np.float32)
+    placed = (vertices @ (np.diag([1.0, -1, -1]) @ euler(np.deg2rad(yaw), 0.1)).T + [0, 0, 700]).astype(
+        np.float32
+    )
     pixels = placed[:, :2] / placed[:, 2:].astype(np.float64) * 1000 * SIZE / 400 + SIZE / 2
     index, bary, _ = compiled.rasterize(pixels, placed[:, 2], model.faces, SIZE, SIZE)
     faces = torch.from_numpy(model.faces).long()[None]
-    drawing = rasterize(torch.from_numpy(pixels)[None], 1 / torch.from_numpy(placed[:, 2])[None].double(), faces, SIZE)
+    drawing = rasterize(
+        torch.from_numpy(pixels)[None], 1 / torch.from_numpy(placed[:, 2])[None].double(), faces, SIZE
+    )
     same = drawing.index[0].numpy() == index
     assert same.mean() > 0.999
     values = torch.from_numpy(placed)[None]

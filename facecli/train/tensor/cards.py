@@ -18,8 +18,8 @@ SHEETS = 12.0
 
 @dataclass(frozen=True)
 class Cards:
-    """One style for each of n heads: `vertices` in mm, head frame; corners' `texel`s in a picture that begins at `begin`
-    of the `atlas`, whose last channel is alpha, and is `wide` x `tall`."""
+    """One style for each of n heads: `vertices` in mm, head frame; corners' `texel`s in a picture of `wide` x `tall`
+    that begins at `begin` of the `atlas`, whose last channel is alpha."""
 
     vertices: Float[Tensor, "n v 3"]
     faces: Int[Tensor, "n f 3"]
@@ -46,8 +46,8 @@ def draw(
     worn: Bool[Tensor, "n"],
     before: Float[Tensor, "n s s"],
 ) -> tuple[Float[Tensor, "n s s 3"], Float[Tensor, "n s s"], Int[Tensor, ""]]:
-    """Colours, 0..255 x `shade`, of the cards that are `worn`, and their 1 / depth, 0 where none is nearer than `before`;
-    and how many candidates were lost."""
+    """Colours, 0..255 x `shade`, of the cards that are `worn`, and their 1 / depth, 0 where none is nearer than
+    `before`; and how many candidates were lost."""
     n, f = cards.faces.shape[:2]
     placed = camera.placed(cards.vertices)
     z = placed[..., 2].double()

@@ -16,10 +16,11 @@ from facecli.train.tensor.resident import numbers, resident
 class Look:
     """What is random of the colours of n heads.
 
-    albedo, back: sRGB, of the face and of the rest of the head. fibre: noise that strands of hair are made of. hairline:
-    height, width of its bumps, depth and lowest point of the temples (mm), and whether any is drawn. nape: how far down
-    hair grows, mm, if any grows (`shaved`: not unless on the face, too). cloth, gums, teeth, hair: linear albedo. iris:
-    linear albedo; rays: how many it has; phase: of those, radians; white: of the eye, times the usual; pupil: radians.
+    albedo, back: sRGB, of the face and of the rest of the head. fibre: noise that strands of hair are made of.
+    hairline: height, width of its bumps, depth and lowest point of the temples (mm), and whether any is drawn. nape:
+    how far down hair grows, mm, if any grows (`shaved`: not unless on the face, too). cloth, gums, teeth, hair: linear
+    albedo. iris: linear albedo; rays: how many it has; phase: of those, radians; white: of the eye, times the usual;
+    pupil: radians.
     """
 
     albedo: UInt8[Tensor, "n t t 3"]

@@ -65,7 +65,9 @@ class Dice:
         ends = numbers(self.device, *np.cumsum(shares).tolist())
         return torch.searchsorted(ends[:-1].contiguous(), self.random(*shape).contiguous(), right=True)
 
-    def one_of(self, values: Sequence[float], shares: Sequence[float], *shape: int) -> Float[Tensor, "n *shape"]:
+    def one_of(
+        self, values: Sequence[float], shares: Sequence[float], *shape: int
+    ) -> Float[Tensor, "n *shape"]:
         """One of several numbers."""
         return numbers(self.device, *values)[self.choice(shares, *shape)]
 

@@ -104,4 +104,3 @@ def between(
         u, v = u[..., None], v[..., None]
     above, below = a + (b - a) * u, c + (d - c) * u
     return above + (below - above) * v
-

@@ -52,7 +52,9 @@ class Closet:
         self.fan = Fan(self.faces, self.count + AROUND * ALONG)
         self.height, self.outward = there(wardrobe.height), there(wardrobe.outward)
         share, along = np.meshgrid(np.linspace(-1, 1, AROUND), np.linspace(-0.12, 1, ALONG), indexing="ij")
-        flat = np.c_[share.ravel() * 30 + COLUMNS / 2, (30 + 60 * (1 - along)).ravel()]  # a radian to each side
+        flat = np.c_[
+            share.ravel() * 30 + COLUMNS / 2, (30 + 60 * (1 - along)).ravel()
+        ]  # a radian to each side
         self.texel = there(np.concatenate([wardrobe.texel, flat[peak]]).astype(np.float32))
         self.share_of_peak, self.along_peak = (there(grid.astype(np.float32)) for grid in (share, along))
         off_centre = 9 * (wardrobe.outward[:, 2] < 0.98)
@@ -129,9 +131,7 @@ class Closet:
         )
         return torch.where(capped[:, None, None], peak.flatten(1, 2), shell[:, :1])
 
-    def _tint(
-        self, dice: Dice, sort: Int[Tensor, "n"], tone: Float[Tensor, "n 3"]
-    ) -> Float[Tensor, "n 3"]:
+    def _tint(self, dice: Dice, sort: Int[Tensor, "n"], tone: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
         """What a pattern's brightness is to be multiplied by, sRGB."""
         device = tone.device
         dyes, surgical = (resident(table, device).float() for table in (DYES, SURGICAL))
@@ -163,8 +163,8 @@ class Garments:
         contact: Float[Tensor, "n"],
         image: Float[Tensor, "n s s 3"],
     ) -> tuple[Float[Tensor, "n s s 3"], Bool[Tensor, "n s s"], Int[Tensor, ""]]:
-        """The image with garments, where they are, and the candidates lost. bare, hair: 1 / depth of the head and of the
-        head or its hair: hats press that down; contact: strength of the shadow where a garment ends."""
+        """The image with garments, where they are, and the candidates lost. bare, hair: 1 / depth of the head, and of
+        the head or its hair: hats press that down; contact: strength of the shadow where a garment ends."""
         normals = closet.fan.normals(self.cards.vertices) @ camera.rotation.transpose(1, 2).float()
         before = torch.where(self.hairy[:, None, None], hair, bare)
         colour, near, lost = draw(self.cards, camera, lights.brightness(normals), worn, before)

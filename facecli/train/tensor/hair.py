@@ -48,12 +48,12 @@ class Styles:
         """A style for each head, of another size, place and side."""
         cards = self.cards(dice.below(len(self.begin)))
         fit = dice.uniform(0.97, 1.08, 1, 3)
-        aside = torch.stack([torch.zeros(dice.n, device=fit.device), dice.normal(0, 4), dice.normal(0, 5)], -1)
+        aside = torch.stack(
+            [torch.zeros(dice.n, device=fit.device), dice.normal(0, 4), dice.normal(0, 5)], -1
+        )
         mirror = torch.where(dice.chance(0.5)[:, None, None], numbers(fit.device, -1, 1, 1), 1.0)
         vertices = (cards.vertices * fit + aside[:, None]) * mirror
-        return Cards(
-            vertices, cards.faces, cards.texel, cards.atlas, cards.begin, cards.wide, cards.tall
-        )
+        return Cards(vertices, cards.faces, cards.texel, cards.atlas, cards.begin, cards.wide, cards.tall)
 
 
 def grow(

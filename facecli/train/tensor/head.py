@@ -66,9 +66,9 @@ def flat(placed: Float[Tensor, "n p 3"]) -> Float[Tensor, "n p 2"]:
 
 @dataclass(frozen=True)
 class View:
-    """What each pixel of n pictures shows of the heads: template `coordinate` (mm), `position` in the camera frame (mm),
-    unit normal (`smooth`, camera frame), `texel` of the skin's texture, material (`part`, -1 for none), whether it is
-    of the face's `region`, ambient `occlusion` (0..1), and `depth` towards the camera (mm)."""
+    """What each pixel of n pictures shows of the heads: template `coordinate` (mm), `position` in the camera frame
+    (mm), unit normal (`smooth`, camera frame), `texel` of the skin's texture, material (`part`, -1 for none), whether
+    it is of the face's `region`, ambient `occlusion` (0..1), and `depth` towards the camera (mm)."""
 
     drawing: Drawing
     placed: Float[Tensor, "n v 3"]
@@ -151,8 +151,8 @@ def framed(
     aside: Float[Tensor, "n 2"],
     roll: Float[Tensor, "n"],
 ) -> Float[Tensor, "n 2 3"]:
-    """Crops about the projected faces with the errors that a detector makes: `larger` (log), `aside` (shares of a side),
-    turned by `roll` (radians)."""
+    """Crops about the projected faces with the errors that a detector makes: `larger` (log), `aside` (shares of a
+    side), turned by `roll` (radians)."""
     points = flat(placed[:, :NARROW_FACE_VERTICES:7])  # as lift.face_box_points
     low, high = points.amin(1), points.amax(1)
     side = CROP_MARGIN * (high - low).amax(1) * larger.exp()

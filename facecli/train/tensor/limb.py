@@ -46,7 +46,9 @@ def _joined(limbs: list[tuple[Tensor, Tensor, Tensor | float, Tensor | float]]) 
 
     def stacked(values: list[Tensor | float]) -> Float[Tensor, "n k"]:
         device = limbs[0][0].device
-        return torch.stack([v if isinstance(v, Tensor) else torch.full((n,), v, device=device) for v in values], 1)
+        return torch.stack(
+            [v if isinstance(v, Tensor) else torch.full((n,), v, device=device) for v in values], 1
+        )
 
     start, end, thick, thin = zip(*limbs, strict=True)
     return Limbs(torch.stack(start, 1), torch.stack(end, 1), stacked(list(thick)), stacked(list(thin)))
@@ -55,7 +57,7 @@ def _joined(limbs: list[tuple[Tensor, Tensor, Tensor | float, Tensor | float]]) 
 def hands(
     dice: Dice, anchor: Float[Tensor, "n 2"], unit: Float[Tensor, "n"]
 ) -> tuple[Limbs, Float[Tensor, "n k"]]:
-    """Hands whose palms or fingers lie about `anchor`, arms first; unit: pixels of a mm. And which limbs are sleeves."""
+    """Hands whose palms or fingers lie about `anchor`, arms first, and which limbs are sleeves. unit: pixels of a mm."""
     size = (unit * dice.uniform(0.8, 1.1))[:, None]
     heading = dice.normal(-torch.pi / 2, 0.9)  # arms come from below and from the sides, seldom from above
     along = torch.stack([heading.cos(), heading.sin()], 1)
@@ -90,7 +92,9 @@ def hands(
     return _joined(limbs), sleeve
 
 
-def microphones(dice: Dice, mouth: Float[Tensor, "n 2"], unit: Float[Tensor, "n"]) -> tuple[Limbs, Float[Tensor, "n"]]:
+def microphones(
+    dice: Dice, mouth: Float[Tensor, "n 2"], unit: Float[Tensor, "n"]
+) -> tuple[Limbs, Float[Tensor, "n"]]:
     """Microphones held or standing before mouths: ball, stick, then the hand's; and the balls' radii."""
     heading = dice.normal(torch.pi / 2, 0.6)
     along = torch.stack([heading.cos(), heading.sin()], 1)
@@ -133,7 +137,9 @@ def paint(
     slope = numbers(relief.device, -1, 0, 1, -2, 0, 2, -1, 0, 1).reshape(1, 1, 3, 3) / 8
     across, down = (functional.conv2d(smooth, kernel)[:, 0] for kernel in (slope, slope.transpose(2, 3)))
     normal = torch.stack([-across, -down, torch.ones_like(down)], -1)
-    lamp = torch.stack([dice.normal(0, 0.6), dice.normal(-0.4, 0.5), torch.ones(dice.n, device=dice.device)], 1)
+    lamp = torch.stack(
+        [dice.normal(0, 0.6), dice.normal(-0.4, 0.5), torch.ones(dice.n, device=dice.device)], 1
+    )
     lamp = lamp / lamp.norm(dim=1, keepdim=True)
     facing = (normal * lamp[:, None, None]).sum(-1) / normal.norm(dim=-1)
     shade = 0.45 + 0.7 * facing.clamp(0, 1)

@@ -15,16 +15,19 @@ from facecli.train.tensor.labels import pack_coarse, pack_detail, pack_opening, 
 from facecli.train.tensor.raster import unit
 from facecli.train.tensor.scene import Scene
 from facecli.train.tensor.shade import SOFTEST, bump, cavity, lamp_seen, shade
+from facecli.train.tensor.tongue import Surface, Tongue
 
 
 @dataclass(frozen=True)
 class Portrait:
-    """`image` (sRGB, 0..255) and where it shows the face; `height` is the relief at each pixel, mm."""
+    """`image` (sRGB, 0..255) and where it shows the face; `height` is the relief at each pixel, mm; `bare`
+    1 / depth of what cloth lies on: it keeps tongues in."""
 
     view: View
     image: Float[Tensor, "n s s 3"]
     region: Bool[Tensor, "n s s"]
     height: Float[Tensor, "n s s"]
+    bare: Float[Tensor, "n s s"]
     lost: Int[Tensor, ""]
 
     def labels(self, image: Float[Tensor, "n s s 3"], region: Bool[Tensor, "n s s"]) -> dict[str, Tensor]:
@@ -46,29 +49,41 @@ class Portrait:
         return labels
 
 
-def portrait(head: Head, scene: Scene, backdrop: Float[Tensor, "n s s 3"]) -> Portrait:
+def portrait(head: Head, tongue: Tongue, scene: Scene, backdrop: Float[Tensor, "n s s 3"]) -> Portrait:
     """Heads before a backdrop (sRGB, 0..255), with nothing else on or before them."""
     camera, look = scene.camera, scene.look
     view = head.view(scene.vertices, camera)
     height = raised(scene.relief, view.texel, view.coordinate, view.part)
     colour, gloss, painted = colours(look, view.texel, view.coordinate, view.part)
     occlusion = darkened(view.occlusion, view.coordinate, view.part)
-    region = view.region & ~painted
+    drawing = view.drawing
+    skin = tongue.paint(
+        scene.lick, drawing.index, drawing.bary, view.coordinate, camera.pixels_per_mm,
+        Surface(colour, gloss, occlusion, height, torch.zeros_like(painted)),
+    )  # fmt: skip
+    height, occlusion = skin.height, skin.occlusion
+    # before lip and chin the tongue is no more of the face than a hand
+    region = view.region & ~painted & ~skin.out
     normal = bump(view.smooth, view.position, height)
     shadow, lost = lamp_seen(
         view.placed, head.faces.expand(len(height), -1, -1), view.position, view.drawn, scene.lights.lamp,
         scene.softness, SOFTEST * camera.size / FULL,
     )  # fmt: skip
     grooves = cavity(height, 1 / camera.pixels_per_mm)
-    shine = gloss * scene.shine[:, None, None]
+    shine = skin.gloss * scene.shine[:, None, None]
     radiance = shade(
-        colour, normal, -view.position, occlusion * grooves, shadow * grooves, shine, scene.lights
+        skin.colour, normal, -view.position, occlusion * grooves, shadow * grooves, shine, scene.lights
     )
     image = exposed(radiance, region, scene.exposure)
     cover = blur(view.drawn.float(), 0.7)
     cover = torch.where(view.drawn, cover, 0)[..., None]
     return Portrait(
-        view, backdrop + (image - backdrop) * cover, region, height, view.drawing.lost + lost
+        view,
+        backdrop + (image - backdrop) * cover,
+        region,
+        height,
+        torch.where(skin.out, 0, drawing.near),
+        drawing.lost + lost,
     )
 
 

@@ -35,7 +35,9 @@ def glasses(
     half = torch.stack([dice.uniform(21, 29), dice.uniform(15, 24)], 1)
     power = 2 * dice.uniform(1.0, 2.8)
     plane = torch.maximum(right[:, 2], left[:, 2]) + dice.uniform(12, 20)
-    colour = dice.one_of((15, 30, 60, 120, 200), (0.45, 0.2, 0.15, 0.1, 0.1))[:, None] + dice.uniform(-12, 30, 3)
+    colour = dice.one_of((15, 30, 60, 120, 200), (0.45, 0.2, 0.15, 0.1, 0.1))[:, None] + dice.uniform(
+        -12, 30, 3
+    )
     colour = colour * dice.uniform(0.6, 1.3)[:, None]
     width = dice.one_of((1.0, 2.0, 3.5, 5.0), (0.25,) * 4)
     worn, dark = dice.chance(GLASSES), dice.chance(0.25)
@@ -66,7 +68,9 @@ def glasses(
         end = torch.stack([ear[:, 0] + sign * 3, hinge[:, 1], ear[:, 2] * 0.6 + 6], 1)
         # the temple on the far side hides behind the face
         lines.append((hinge, end, torch.where(sign * camera.sideways > -0.15, stout, -2.0)))
-    ends = camera.pixels(camera.placed(torch.cat([p for a, b, _ in lines for p in (a[:, None], b[:, None])], 1)))
+    ends = camera.pixels(
+        camera.placed(torch.cat([p for a, b, _ in lines for p in (a[:, None], b[:, None])], 1))
+    )
     for k, (_, _, wide) in enumerate(lines):
         away = _from_line(ends[:, 2 * k].float(), ends[:, 2 * k + 1].float(), size)
         frame = torch.maximum(frame, (wide[:, None, None] / 2 + 0.5 - away).clamp(0, 1))
@@ -79,7 +83,11 @@ def _rays(camera: Camera) -> tuple[Float[Tensor, "n 1 1 3"], Float[Tensor, "n s 
     steps = torch.arange(camera.size, device=camera.frame.device, dtype=torch.float64)
     x, y = torch.meshgrid(steps, steps, indexing="xy")
     inverse = torch.linalg.inv(camera.frame[:, :, :2])
-    at = (torch.stack([x, y], -1) - camera.frame[:, None, None, :, 2]) @ inverse[:, None].transpose(2, 3) / FOCAL
+    at = (
+        (torch.stack([x, y], -1) - camera.frame[:, None, None, :, 2])
+        @ inverse[:, None].transpose(2, 3)
+        / FOCAL
+    )
     rays = torch.cat([at, torch.ones_like(at[..., :1])], -1) @ camera.rotation[:, None]
     origin = -(camera.rotation.transpose(1, 2) @ camera.translation[..., None])[..., 0]
     return origin[:, None, None].float(), rays.float()
@@ -89,7 +97,7 @@ def _superellipse(
     origin: Float[Tensor, "n 1 1 3"], rays: Float[Tensor, "n s s 3"], eye: Float[Tensor, "n 3"],
     depth: Float[Tensor, "n"], slope: Float[Tensor, "n"], half: Float[Tensor, "n 2"], power: Float[Tensor, "n"],
 ) -> Float[Tensor, "n s s"]:  # fmt: skip
-    """How far outside the lens a pixel looks through its plane, in shares of the lens' reach that way; -1 in its middle."""
+    """How far outside the lens a pixel looks through its plane, in shares of the lens' reach; -1 in its middle."""
     depth, slope, power = (a[:, None, None] for a in (depth, slope, power))
     eye, half = eye[:, None, None], half[:, None, None]
     fall = rays[..., 2] - slope * rays[..., 0]
@@ -122,7 +130,9 @@ def some_pixel(region: Bool[Tensor, "n s s"], share: Float[Tensor, "n"]) -> Floa
     upto = region.flatten(1).cumsum(1)
     wanted = (share * upto[:, -1]).floor().long()[:, None] + 1
     at = torch.searchsorted(upto, wanted)[:, 0].clamp(max=upto.shape[1] - 1)
-    return torch.stack([at % region.shape[2], torch.div(at, region.shape[2], rounding_mode="floor")], 1).float()
+    return torch.stack(
+        [at % region.shape[2], torch.div(at, region.shape[2], rounding_mode="floor")], 1
+    ).float()
 
 
 def mean_colour(image: Float[Tensor, "n s s 3"], region: Bool[Tensor, "n s s"]) -> Float[Tensor, "n 3"]:
@@ -165,12 +175,16 @@ def _shape(dice: Dice, anchor: Float[Tensor, "n 2"], size: int) -> Bool[Tensor, 
     """Polygons about places."""
     number = torch.arange(CORNERS, device=dice.device)
     last = 3 + dice.below(6)
-    angle = torch.where(number <= last[:, None], dice.uniform(0, 2 * torch.pi, CORNERS), torch.inf).sort(1).values
+    angle = (
+        torch.where(number <= last[:, None], dice.uniform(0, 2 * torch.pi, CORNERS), torch.inf).sort(1).values
+    )
     radius = dice.uniform(0.05, 0.25)[:, None] * size * dice.uniform(0.5, 1.2, CORNERS)
     stretch = torch.stack([torch.ones(dice.n, device=dice.device), dice.uniform(0.3, 1.0)], 1)
     used = torch.minimum(number, last[:, None])  # the rest repeat the last
     angle, radius = angle.gather(1, used), radius.gather(1, used)
-    corners = anchor[:, None] + torch.stack([angle.cos(), angle.sin()], -1) * radius[..., None] * stretch[:, None]
+    corners = (
+        anchor[:, None] + torch.stack([angle.cos(), angle.sin()], -1) * radius[..., None] * stretch[:, None]
+    )
     return inside(corners, size)
 
 

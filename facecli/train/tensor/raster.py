@@ -49,7 +49,7 @@ def rasterize(
     both_sides: bool = False,
     places: float = PLACES,
 ) -> Drawing:
-    """Draw the faces of n meshes on n pictures of size x size, nearest first; back faces are culled if not `both_sides`.
+    """Draw the faces of n meshes on n pictures of size x size, nearest first, back faces culled if not `both_sides`.
 
     `pixels` are image positions (x right, y down, centres at integers), `near` is linear on the screen, larger for
     what is nearer and positive in front: 1 / depth, or, seen from infinity, a height.
@@ -91,9 +91,7 @@ def rasterize(
         (within % columns).float(),
     )
     plane = planes[owner]
-    at_u, at_v, at_q = (
-        plane[:, k] + column * plane[:, 3 + k] + row * plane[:, 6 + k] for k in range(3)
-    )
+    at_u, at_v, at_q = (plane[:, k] + column * plane[:, 3 + k] + row * plane[:, 6 + k] for k in range(3))
     at_w = 1 - at_u - at_v
     inside = there & (at_u >= 0) & (at_v >= 0) & (at_w >= 0) & (at_q > 0)
     if accept is not None:
@@ -115,7 +113,7 @@ def rasterize(
 def _resolved(
     corner: Float[Tensor, "n f 3 2"], height: Float[Tensor, "n f 3"], index: Int[Tensor, "n h w"]
 ) -> tuple[Float[Tensor, "n h w 3"], Float[Tensor, "n h w 3"], Float[Tensor, "n h w"]]:
-    """Barycentric coordinates on the screen and on the surface, and nearness, of the faces that won, anew and exactly."""
+    """Barycentric coordinates on the screen and on the surface, and nearness, of the faces that won, now exactly."""
     n, size = index.shape[:2]
     drawn = index >= 0
     face = (index.clamp(min=0) + _offsets(n, corner.shape[1], index.device)).reshape(-1)

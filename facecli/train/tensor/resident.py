@@ -13,7 +13,10 @@ def resident(array: np.ndarray, device: torch.device) -> Tensor:
     """A constant array of a module, or of a model that lives as long as the process."""
     key = (id(array), device)
     if key not in _KEPT:
-        _KEPT[key] = (array, torch.tensor(array, device=device))  # the array is kept, lest its id be another's
+        _KEPT[key] = (
+            array,
+            torch.tensor(array, device=device),
+        )  # the array is kept, lest its id be another's
     return _KEPT[key][1]
 
 

@@ -18,6 +18,8 @@ from facecli.train.tensor.head import Camera, Head, framed
 from facecli.train.tensor.resident import numbers
 from facecli.train.tensor.shade import Lights
 from facecli.train.tensor.skin import People
+from facecli.train.tensor.tongue import STUCK_OUT, Lick, Tongue
+from facecli.train.tongue import GRAIN
 
 HAIR = ((0.012, 0.009, 0.008), (0.05, 0.028, 0.016), (0.16, 0.09, 0.045), (0.4, 0.29, 0.16), (0.4, 0.4, 0.41),
         (0.2, 0.05, 0.02))  # fmt: skip
@@ -36,6 +38,7 @@ class Scene:
     beta: Float[Tensor, "n e"]
     camera: Camera
     look: Look
+    lick: Lick
     relief: Float[Tensor, "n t t"]
     lights: Lights
     softness: Float[Tensor, "n"]
@@ -54,7 +57,9 @@ def expressions(dice: Dice, names: tuple[str, ...]) -> Float[Tensor, "n e"]:
     order = dice.random(len(groups)).argsort(1).argsort(1)
     chosen = order < dice.below(6)[:, None]
     blink = groups.index("eyeBlink")
-    chosen = chosen & ~(torch.arange(len(groups), device=device) == blink) | chosen & dice.chance(0.5)[:, None]
+    chosen = (
+        chosen & ~(torch.arange(len(groups), device=device) == blink) | chosen & dice.chance(0.5)[:, None]
+    )
     strongest = numbers(device, *EXPRESSIVE.values())
     strength = dice.beta(1.2, 1.6, len(groups)) * strongest * chosen
     lopsided = dice.chance(0.25, len(groups))
@@ -101,9 +106,11 @@ def cameras(dice: Dice, head: Head, vertices: Float[Tensor, "n v 3"], size: int)
     (cy, sy), (cp, sp) = ((angle.cos(), angle.sin()) for angle in (yaw.deg2rad(), pitch.deg2rad()))
     zero = torch.zeros_like(cy)
     # about y, then about x, then the y and z of the head frame turned to the camera's
-    rotation = torch.stack(
-        [cy, zero, sy, -sp * sy, -cp, sp * cy, cp * sy, -sp, -cp * cy], -1
-    ).reshape(-1, 3, 3).double()
+    rotation = (
+        torch.stack([cy, zero, sy, -sp * sy, -cp, sp * cy, cp * sy, -sp, -cp * cy], -1)
+        .reshape(-1, 3, 3)
+        .double()
+    )
     distance = dice.uniform(math.log(230), math.log(1800)).exp()
     off = dice.normal(0, 0.12, 2).clamp(-0.35, 0.35) * distance[:, None]
     translation = torch.cat([off, distance[:, None]], 1).double()
@@ -178,16 +185,18 @@ def lights(dice: Dice, every: Lights) -> Lights:
     )
 
 
-def scene(dice: Dice, head: Head, people: People, every: Lights, size: int) -> Scene:
+def scene(dice: Dice, head: Head, tongue: Tongue, people: People, every: Lights, size: int) -> Scene:
     """Draw lots for a batch."""
     alpha = dice.normal(0, dice.uniform(0.6, 1.25)[:, None], len(head.identity))
-    beta = expressions(dice, head.model.expression_names)
-    vertices = head.vertices(alpha, beta)
+    out = dice.chance(STUCK_OUT)
+    beta = tongue.parted(dice, expressions(dice, head.model.expression_names), out)
+    vertices, lip = tongue.moved(dice, head.vertices(alpha, beta), out)
     return Scene(
         vertices=vertices,
         beta=beta,
         camera=cameras(dice, head, vertices, size),
         look=looks(dice, people),
+        lick=tongue.lick(dice, lip, people.noise(dice, GRAIN, GRAIN)),
         relief=people.relief(dice, beta, head.model.expression_names),
         lights=lights(dice, every),
         softness=dice.uniform(1.0, 4.0) * size / FULL,

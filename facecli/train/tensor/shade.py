@@ -1,4 +1,4 @@
-"""Skin under light, a batch of pictures at a time: `facecli.train.shade` and `facecli.train.crease.cavity` in tensors."""
+"""Skin under light, a batch of pictures at a time: `facecli.train.shade` and `crease.cavity` in tensors."""
 
 from dataclasses import dataclass
 
@@ -80,9 +80,7 @@ def bump(
     normals: Float[Tensor, "n h w 3"], positions: Float[Tensor, "n h w 3"], relief: Float[Tensor, "n h w"]
 ) -> Float[Tensor, "n h w 3"]:
     """Normals of the surface displaced by `relief` along them (Blinn 1978), camera frame."""
-    (a, hx), (b, hy) = (
-        (_slope(positions, axis), _slope(relief[..., None], axis)) for axis in (2, 1)
-    )
+    (a, hx), (b, hy) = ((_slope(positions, axis), _slope(relief[..., None], axis)) for axis in (2, 1))
     across = torch.linalg.cross(a, b)
     area = across.norm(dim=-1, keepdim=True).clamp(min=0.05)
     change = (hx * torch.linalg.cross(normals, b) + hy * torch.linalg.cross(a, normals)) / area
@@ -101,9 +99,7 @@ def _slope(field: Float[Tensor, "n h w c"], axis: int) -> Float[Tensor, "n h w c
     return out
 
 
-def cavity(
-    relief: Float[Tensor, "n h w"], mm_per_pixel: Float[Tensor, "n"]
-) -> Float[Tensor, "n h w"]:
+def cavity(relief: Float[Tensor, "n h w"], mm_per_pixel: Float[Tensor, "n"]) -> Float[Tensor, "n h w"]:
     """Share of the sky that each pixel sees out of its groove, 0 to 1, at the scale at which it hides most."""
     levels, steepest = [relief], torch.zeros_like(relief)
     for octave in range(OCTAVES):
@@ -111,9 +107,7 @@ def cavity(
         around = levels[-1]
         for _ in range(octave + 1):
             around = pyr_up(around)
-        steepest = torch.maximum(
-            steepest, (around - relief) / (mm_per_pixel * 2**octave)[:, None, None]
-        )
+        steepest = torch.maximum(steepest, (around - relief) / (mm_per_pixel * 2**octave)[:, None, None])
     return 1 / (1 + steepest**2).sqrt()
 
 

@@ -88,7 +88,9 @@ class People:
         redness = dice.uniform(0, 0.3)[:, None] * dice.random(3)
         return blur(torch.maximum(canvas, ink), 0.8), patch, redness
 
-    def relief(self, dice: Dice, beta: Float[Tensor, "n e"], names: tuple[str, ...]) -> Float[Tensor, "n t t"]:
+    def relief(
+        self, dice: Dice, beta: Float[Tensor, "n e"], names: tuple[str, ...]
+    ) -> Float[Tensor, "n t t"]:
         """Relief of random skins, mm; often nearly smooth, sometimes old, the deeper where the expression folds it."""
         age = dice.beta(1.0, 1.6)
         out = self._pores(dice)
@@ -187,7 +189,10 @@ def creased(
 
 def strongest(beta: Float[Tensor, "n e"], names: tuple[str, ...]) -> Float[Tensor, "n 4"]:
     """What expressions fold, as `facecli.train.relief.creases_of`: forehead, frown, eyes, cheeks."""
-    kinds = [numbers(beta.device, *(float(name.startswith(shapes)) for name in names)) for shapes in _CREASING.values()]
+    kinds = [
+        numbers(beta.device, *(float(name.startswith(shapes)) for name in names))
+        for shapes in _CREASING.values()
+    ]
     return torch.stack([(beta * members).amax(1) for members in kinds], 1)
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from facecli.errors import FaceError
+from facecli.train import tongue as compiled
 from facecli.train.garment import Wardrobe
 from facecli.train.hair import Hair
 from facecli.train.headmodel import HeadModel
@@ -24,6 +25,7 @@ from facecli.train.tensor.props import before_the_face
 from facecli.train.tensor.scene import hair_colour, scene
 from facecli.train.tensor.shade import Lights
 from facecli.train.tensor.skin import People
+from facecli.train.tensor.tongue import Tongue
 
 
 class Source:
@@ -38,6 +40,7 @@ class Source:
         self.device = device
         self.head, self.people = Head(model, device), People(pool, model, device)
         self.lights = Lights(*(stacked(field) for field in ("irradiance", "mirror", "lamp", "lamp_colour")))
+        self.tongue = Tongue(compiled.Tongue(model), device)
         self.styles, self.closet = Styles(styles, device), Closet(Wardrobe(model), device)
 
     @torch.no_grad()
@@ -55,17 +58,23 @@ class Source:
         return fields
 
     def _drawn(self, dice: Dice, size: int) -> tuple[dict[str, Tensor], Tensor]:
-        lots = scene(dice, self.head, self.people, self.lights, size)
-        made = portrait(self.head, lots, backdrop(dice, self.people.crops, size))
+        lots = scene(dice, self.head, self.tongue, self.people, self.lights, size)
+        made = portrait(self.head, self.tongue, lots, backdrop(dice, self.people.crops, size))
         camera, image, region = lots.camera, made.image, made.region
         bare = made.view.drawing.near
         image, locks, lost_hair = grow(
-            self.styles.chosen(dice), hair_colour(dice), dice.chance(hair.OFTEN), camera, lots.lights, bare, image
+            self.styles.chosen(dice),
+            hair_colour(dice),
+            dice.chance(hair.OFTEN),
+            camera,
+            lots.lights,
+            bare,
+            image,
         )
         region = region & (locks <= 0)
         clothes = self.closet.put_on(dice, lots.vertices, hair_colour(dice))
         image, cloth, lost_cloth = clothes.dress(
-            self.closet, camera, lots.lights, dice.chance(garment.DRESSED), bare, torch.maximum(bare, locks),
+            self.closet, camera, lots.lights, dice.chance(garment.DRESSED), made.bare, torch.maximum(bare, locks),
             dice.uniform(0, 0.5), image,
         )  # fmt: skip
         landmarks = lots.vertices[:, self.head.marks]

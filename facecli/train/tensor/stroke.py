@@ -10,7 +10,9 @@ FRACTION = 2**20
 """Sums are of whole parts of this: they come out the same in any order."""
 
 
-def along(points: Float[Tensor, "n m p 2"], each: int) -> tuple[Float[Tensor, "n m q 2"], Float[Tensor, "n m q"]]:
+def along(
+    points: Float[Tensor, "n m p 2"], each: int
+) -> tuple[Float[Tensor, "n m q 2"], Float[Tensor, "n m q"]]:
     """So many points on each piece of lines through `points`, and what length of the line is each point's."""
     step = (torch.arange(each, device=points.device) + 0.5) / each
     way = points[:, :, 1:] - points[:, :, :-1]
@@ -39,7 +41,11 @@ def strokes(
 
 
 def dabs(
-    at: Float[Tensor, "n d 2"], radius: Float[Tensor, "n d"], strength: Float[Tensor, "n d"], size: int, side: int
+    at: Float[Tensor, "n d 2"],
+    radius: Float[Tensor, "n d"],
+    strength: Float[Tensor, "n d"],
+    size: int,
+    side: int,
 ) -> Float[Tensor, "n s s"]:
     """Discs of a radius about places (pixels: column, row), where several lie the strongest; `side`: pixels of the
     square that the largest needs."""
