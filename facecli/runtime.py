@@ -152,6 +152,11 @@ def is_device_fault(error: BaseException) -> bool:
     return "cuda error" in str(error).lower() and not is_out_of_memory(error)
 
 
+def device_named(device: str) -> str:
+    """The device as torch calls it, of "auto", "cpu", "cuda" or "cuda:N". Raises DeviceError where it is not there."""
+    return _choose(device)[1]
+
+
 def _choose(device: str) -> tuple[str, str]:
     """The backend, "cpu" or "cuda", and the device as torch calls it."""
     kind, _, number = device.partition(":")

@@ -94,11 +94,18 @@ def synth(
     assets: Assets = SHARED / "assets",
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
     seconds: Annotated[float, typer.Option(help="Stop after this long.")] = 1e9,
+    device: Annotated[
+        str,
+        typer.Option(
+            help="Draw the synthetic heads in batches on cpu, cuda or cuda:N, by torch. "
+            "Default: one by one on the CPU, compiled, which is faster there."
+        ),
+    ] = "",
 ) -> None:
     """Write training samples; shards that exist stay as they are."""
     from facecli.train.shards import generate
 
-    generate(assets, pool, out, shards, workers, seconds)
+    generate(assets, pool, out, shards, workers, seconds, device)
 
 
 @app.command("fit-network")

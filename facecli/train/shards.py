@@ -43,13 +43,24 @@ class Job:
     step: int
     last: int
     seconds: float
+    device: str
 
 
-def generate(assets: Path, pool: Path, out: Path, shards: int, workers: int, seconds: float) -> None:
-    """Write shards 0..`shards`-1 that are not there yet, on `workers` processes, for at most `seconds`."""
+def generate(
+    assets: Path, pool: Path, out: Path, shards: int, workers: int, seconds: float, device: str = ""
+) -> None:
+    """Write shards 0..`shards`-1 that are not there yet, on `workers` processes, for at most `seconds`.
+
+    `device`: synthetic heads are drawn there in batches, by torch; if empty, one by one, compiled. Either draws the
+    same kinds of heads, but not the same ones. Raises DeviceError.
+    """
+    if device:
+        from facecli.runtime import device_named
+
+        device = device_named(device)
     out.mkdir(parents=True, exist_ok=True)
     context = multiprocessing.get_context("spawn")
-    jobs = [Job(assets, pool, out, part, workers, shards, seconds) for part in range(workers)]
+    jobs = [Job(assets, pool, out, part, workers, shards, seconds, device) for part in range(workers)]
     processes = [context.Process(target=_work, args=(job,)) for job in jobs]
     for process in processes:
         process.start()
@@ -58,18 +69,28 @@ def generate(assets: Path, pool: Path, out: Path, shards: int, workers: int, sec
 
 
 def _work(job: Job) -> None:
+    from facecli.train.garment import Wardrobe
     from facecli.train.hair import load_hair
     from facecli.train.headmodel import HeadModel
     from facecli.train.light import load_lights
     from facecli.train.pool import Pool
     from facecli.train.rerender import Rerenderer
-    from facecli.train.synth import Synthesizer
 
     cv2.setNumThreads(1)
     model, pool = HeadModel.load(job.assets / "head_model"), Pool.load(job.pool)
     lights, styles = load_lights(job.assets / "hdri"), load_hair(job.assets / "hair" / "hair")
-    synthesizer = Synthesizer(model, pool, lights, styles)
-    rerenderer = Rerenderer(model, pool, synthesizer.wardrobe)
+    if job.device:
+        import torch
+
+        from facecli.train.tensor.source import Source
+
+        torch.set_num_threads(1)
+        draw = Source(model, pool, lights, styles, torch.device(job.device)).drawn
+    else:
+        from facecli.train.synth import Synthesizer
+
+        draw = Synthesizer(model, pool, lights, styles).drawn
+    rerenderer = Rerenderer(model, pool, Wardrobe(model))
     weights = portrait_weights(pool.fits.names)
     started = time.monotonic()
     for number in range(job.first, job.last, job.step):
@@ -77,17 +98,16 @@ def _work(job: Job) -> None:
         if path.exists():
             continue
         began = time.monotonic()
+        lots = [lot(number, k) for k in range(PER_SHARD)]
+        made = draw([one for one in lots if one.synthetic])
         samples = []
-        for k in range(PER_SHARD):
-            rng = np.random.default_rng([number, k])
-            source = rng.choice(list(SHARE), p=list(SHARE.values()))
-            size = FULL if source.endswith("detail") else FULL // 2
-            if source.startswith("synthetic"):
-                sample = synthesizer.sample(rng, size)
+        for one in lots:
+            if one.synthetic:
+                sample = made[one.seed]
             else:
-                index = int(rng.choice(len(weights), p=weights))
-                sample = rerenderer.sample(rng, size, index, changed=source != "portrait")
-            samples.append(replace(sample, source=str(source)))
+                index = int(one.rng.choice(len(weights), p=weights))
+                sample = rerenderer.sample(one.rng, one.size, index, changed=one.source != "portrait")
+            samples.append(replace(sample, source=one.source))
         temporary = path.with_suffix(f".{os.getpid()}.tmp")
         temporary.write_bytes(pack(samples))
         temporary.rename(path)
@@ -95,6 +115,27 @@ def _work(job: Job) -> None:
         sys.stderr.write(f"shard {number}: {rate:.1f} samples/s\n")
         if time.monotonic() - started > job.seconds:
             return
+
+
+@dataclass(frozen=True)
+class Lot:
+    """What a sample is to be: of which source and size, and the generator that everything else about it is drawn by."""
+
+    seed: tuple[int, int]
+    rng: np.random.Generator
+    source: str
+    size: int
+
+    @property
+    def synthetic(self) -> bool:
+        return self.source.startswith("synthetic")
+
+
+def lot(number: int, k: int) -> Lot:
+    """Of the k-th sample of a shard."""
+    rng = np.random.default_rng([number, k])
+    source = str(rng.choice(list(SHARE), p=list(SHARE.values())))
+    return Lot((number, k), rng, source, FULL if source.endswith("detail") else FULL // 2)
 
 
 def portrait_weights(names: list[str]) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Source B: heads that never were, with exact depth, correspondence and relief, under measured light."""
 
+from collections.abc import Sequence
 from typing import no_type_check
 
 import cv2
@@ -39,6 +40,7 @@ from facecli.train.sample import (
     viewing_axis,
 )
 from facecli.train.shade import ambient_occlusion, bump, shade, visible_from
+from facecli.train.shards import Lot
 from facecli.train.tongue import Tongue
 
 WORLD = np.array([1.0, -1.0, -1.0], np.float32)
@@ -70,6 +72,10 @@ class Synthesizer:
         self.texel = model.uv * np.array([TEXTURE, -TEXTURE], np.float32) + np.array(
             [-0.5, TEXTURE - 0.5], np.float32
         )
+
+    def drawn(self, lots: Sequence[Lot]) -> dict[tuple[int, int], Sample]:
+        """The samples of a shard that are source B's, by their seeds."""
+        return {one.seed: self.sample(one.rng, one.size) for one in lots}
 
     def sample(self, rng: np.random.Generator, size: int) -> Sample:
         """One head: who, its look, from where, under which light, behind what; detail at full size only."""

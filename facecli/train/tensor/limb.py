@@ -57,7 +57,7 @@ def _joined(limbs: list[tuple[Tensor, Tensor, Tensor | float, Tensor | float]]) 
 def hands(
     dice: Dice, anchor: Float[Tensor, "n 2"], unit: Float[Tensor, "n"]
 ) -> tuple[Limbs, Float[Tensor, "n k"]]:
-    """Hands whose palms or fingers lie about `anchor`, arms first, and which limbs are sleeves. unit: pixels of a mm."""
+    """Hands whose palms or fingers lie about `anchor`, arms first; which limbs are sleeves. unit: pixels of a mm."""
     size = (unit * dice.uniform(0.8, 1.1))[:, None]
     heading = dice.normal(-torch.pi / 2, 0.9)  # arms come from below and from the sides, seldom from above
     along = torch.stack([heading.cos(), heading.sin()], 1)

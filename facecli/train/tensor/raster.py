@@ -79,6 +79,9 @@ def rasterize(
 
     room = int(places * n * size * size)
     ends = torch.where(shown, wide * tall, 0).long().reshape(-1).cumsum(0)
+    lost = (ends[-1] - room).clamp(min=0)
+    if pixels.device.type == "cpu":  # which need not wait to know how many there are
+        room = min(room, int(ends[-1]))
     place = torch.arange(room, device=pixels.device)
     owner = torch.searchsorted(ends, place, right=True)
     there = owner < n * f
@@ -107,7 +110,7 @@ def rasterize(
     won = board.reshape(n, size, size)
     index = torch.where(won > 0, f - 1 - won % LOW, -1)
     flat, bary, depth = _resolved(corner, height, index)
-    return Drawing(index, bary, flat, depth, (ends[-1] - room).clamp(min=0))
+    return Drawing(index, bary, flat, depth, lost)
 
 
 def _resolved(

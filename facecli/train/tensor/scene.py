@@ -131,16 +131,17 @@ def hair_colour(dice: Dice) -> Float[Tensor, "n 3"]:
     return pick * dice.uniform(0.6, 1.4)[:, None] * (1 + dice.normal(0, 0.05, 3))
 
 
-def looks(dice: Dice, people: People) -> Look:
-    """Skins of the pool, mixed and toned, with moles; and the colours of all else."""
+def looks(dice: Dice, people: People, creased: bool) -> tuple[Look, Float[Tensor, "n t t"] | None]:
+    """Skins of the pool, mixed and toned, with moles, and the colours of all else; if `creased`, also the relief that
+    portraits lend, mm."""
     device = dice.device
-    albedo, back = people.skins(dice)
+    albedo, back, lifted = people.skins(dice, creased)
     low, high = numbers(device, 48, 12, 5, -5), numbers(device, 85, 30, 30, 15)
     hairline = torch.cat([dice.uniform(low, high, 4), dice.chance(0.8).float()[:, None]], 1)
     fibre = people.noise(dice, FIBRES, FIBRES // 4)
     fibre = torch.nn.functional.interpolate(fibre[:, None], (FIBRES, FIBRES), mode="bilinear")[:, 0]
     irises = numbers(device, *(value for tone in IRISES for value in tone)).reshape(-1, 3)
-    return Look(
+    look = Look(
         albedo=albedo,
         back=back,
         fibre=fibre,
@@ -157,6 +158,7 @@ def looks(dice: Dice, people: People) -> Look:
         white=dice.uniform(0.7, 1.1),
         pupil=PUPIL_ANGLE * dice.uniform(0.7, 1.5),
     )
+    return look, lifted
 
 
 def lights(dice: Dice, every: Lights) -> Lights:
@@ -191,13 +193,15 @@ def scene(dice: Dice, head: Head, tongue: Tongue, people: People, every: Lights,
     out = dice.chance(STUCK_OUT)
     beta = tongue.parted(dice, expressions(dice, head.model.expression_names), out)
     vertices, lip = tongue.moved(dice, head.vertices(alpha, beta), out)
+    # at half the full size creases hardly show, and nothing asks for them
+    look, lifted = looks(dice, people, size == FULL)
     return Scene(
         vertices=vertices,
         beta=beta,
         camera=cameras(dice, head, vertices, size),
-        look=looks(dice, people),
+        look=look,
         lick=tongue.lick(dice, lip, people.noise(dice, GRAIN, GRAIN)),
-        relief=people.relief(dice, beta, head.model.expression_names),
+        relief=people.relief(dice, beta, head.model.expression_names, lifted),
         lights=lights(dice, every),
         softness=dice.uniform(1.0, 4.0) * size / FULL,
         shine=dice.uniform(0.2, 2.2),

@@ -12,11 +12,13 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from facecli.train.crease import Creases
 from facecli.train.headmodel import HeadModel
 from facecli.train.lift import TEXTURE, texture_of
 from facecli.train.pool import Pool
 from facecli.train.relief import _CREASING, CANVAS, CANVAS_MM, DEEPEST
 from facecli.train.synth import WELL_SEEN
+from facecli.train.tensor.crease import Splitter
 from facecli.train.tensor.dice import Dice
 from facecli.train.tensor.filters import between, blur, halved, resized
 from facecli.train.tensor.resident import numbers, resident
@@ -40,6 +42,7 @@ class People:
         self.albedos, self.backs, self.crops = (
             _open(array, device) for array in (pool.albedos, pool.backs, pool.crops)
         )
+        self.splitter = Splitter(Creases(model), device)
         plane = texture_of(model, model.neutral[:, :2].astype(np.float32))[0]
         self.plane = torch.from_numpy(plane.astype(np.float32)).to(device)
         noise = np.random.default_rng(0).random((NOISE, NOISE), np.float32)
@@ -52,21 +55,34 @@ class People:
         across = (left[:, None] + torch.arange(columns, device=self.device)) % NOISE
         return self._noise[down[:, :, None], across[:, None, :]]
 
-    def skins(self, dice: Dice) -> tuple[UInt8[Tensor, "n t t 3"], UInt8[Tensor, "n b b 3"]]:
+    def skins(
+        self, dice: Dice, creased: bool
+    ) -> tuple[UInt8[Tensor, "n t t 3"], UInt8[Tensor, "n b b 3"], Float[Tensor, "n t t"] | None]:
         """Each one person's skin, or two people's mixed, with another exposure and tone and moles of its own; of the
-        face, and of the back of the head."""
+        face, and of the back of the head. If `creased`, the face's relief (mm) comes with it, its own or another's, and
+        its shading is taken out of the colour."""
+        albedo, back = self._toned(dice)
+        lifted = None
+        if creased:
+            own, albedo = self.splitter.split(albedo)
+            # another's, the more creased of two: most of the pool is smooth
+            first, second = (self.splitter.split(self._toned(dice)[0])[0] for _ in range(2))
+            deeper = first.std((1, 2)) > second.std((1, 2))
+            others = torch.where(deeper[:, None, None], first, second)
+            lifted = torch.where(dice.chance(0.5)[:, None, None], others, own)
+        spots, stain, redness = self._pigment(dice)
+        tint = (dice.uniform(0.3, 0.9)[:, None] * numbers(self.device, 0.6, 1.0, 1.0))[:, None, None]
+        kept = (1 - spots[..., None] * tint) * (1 - stain[..., None] * redness[:, None, None])
+        return (albedo.float() * kept).to(torch.uint8), back, lifted
+
+    def _toned(self, dice: Dice) -> tuple[UInt8[Tensor, "n t t 3"], UInt8[Tensor, "n b b 3"]]:
+        """Of the face, and of the back of the head."""
         one, other = self.donors[dice.below(len(self.donors), 2)].unbind(1)
         other = torch.where(dice.chance(0.3), other, one)
         gain = dice.normal(0, 0.25).exp()[:, None] * (1 + dice.normal(0, 0.04, 3))
-        spots, stain, redness = self._pigment(dice)
-
-        def toned(skins: UInt8[Tensor, "p n n 3"]) -> UInt8[Tensor, "k n n 3"]:
-            both = (skins[one].float() + skins[other].float()) * 0.5
-            return (both * gain[:, None, None]).clamp(0, 250).to(torch.uint8)
-
-        tint = (dice.uniform(0.3, 0.9)[:, None] * numbers(self.device, 0.6, 1.0, 1.0))[:, None, None]
-        kept = (1 - spots[..., None] * tint) * (1 - stain[..., None] * redness[:, None, None])
-        return (toned(self.albedos).float() * kept).to(torch.uint8), toned(self.backs)
+        both = ((skins[one].float() + skins[other].float()) * 0.5 for skins in (self.albedos, self.backs))
+        albedo, back = ((skin * gain[:, None, None]).clamp(0, 250).to(torch.uint8) for skin in both)
+        return albedo, back
 
     def _pigment(
         self, dice: Dice
@@ -89,15 +105,23 @@ class People:
         return blur(torch.maximum(canvas, ink), 0.8), patch, redness
 
     def relief(
-        self, dice: Dice, beta: Float[Tensor, "n e"], names: tuple[str, ...]
+        self,
+        dice: Dice,
+        beta: Float[Tensor, "n e"],
+        names: tuple[str, ...],
+        lifted: Float[Tensor, "n t t"] | None,
     ) -> Float[Tensor, "n t t"]:
-        """Relief of random skins, mm; often nearly smooth, sometimes old, the deeper where the expression folds it."""
+        """Relief of random skins, mm; often nearly smooth, sometimes old, the deeper where the expression folds it;
+        `lifted`: portraits' own relief, mm, of which they have more or less."""
         age = dice.beta(1.0, 1.6)
-        out = self._pores(dice)
+        out, creases = self._pores(dice), strongest(beta, names)
+        if lifted is not None:
+            strength = dice.normal(-0.1, 0.5).exp().clamp(0.2, 2.5) * dice.chance(0.9)
+            out += lifted * strength[:, None, None] * moved(self.plane, creases)
         deep = dice.uniform(0.1, 0.5) * (0.4 + age) * dice.chance(0.4)
         out += self._wrinkles(dice, 2 + dice.below((8 + 40 * age).long()), deep)
         deep = dice.uniform(0.1, 0.8) * (0.3 + age) * dice.chance(0.8)
-        return (out + self._folds(dice, deep, strongest(beta, names))).clamp(-DEEPEST, DEEPEST)
+        return (out + self._folds(dice, deep, creases)).clamp(-DEEPEST, DEEPEST)
 
     def _pores(self, dice: Dice) -> Float[Tensor, "n t t"]:
         """Irregular fine grain of about a millimetre, uneven over the face."""
@@ -194,6 +218,19 @@ def strongest(beta: Float[Tensor, "n e"], names: tuple[str, ...]) -> Float[Tenso
         for shapes in _CREASING.values()
     ]
     return torch.stack([(beta * members).amax(1) for members in kinds], 1)
+
+
+def moved(plane: Float[Tensor, "t t 2"], creases: Float[Tensor, "n 4"]) -> Float[Tensor, "n t t"]:
+    """How many times deeper than at rest an expression folds the skin, as `facecli.train.relief.moved`."""
+    x, y = plane[..., 0].abs(), plane[..., 1]
+    distances = (
+        (x / 50) ** 2 + ((y - 50) / 22) ** 2,
+        (x / 16) ** 2 + ((y - 16) / 14) ** 2,
+        ((x - 54) / 14) ** 2 + (y / 16) ** 2,
+        ((x - 30) / 16) ** 2 + ((y + 58) / 24) ** 2,
+    )
+    places = torch.stack([torch.exp(-distance) for distance in distances])
+    return 1 + 0.8 * torch.einsum("nk,kij->nij", creases, places)
 
 
 def _open(array: UInt8[np.ndarray, "..."], device: torch.device) -> UInt8[Tensor, "..."]:

@@ -14,6 +14,7 @@ from facecli.train.headmodel import HeadModel
 from facecli.train.light import Light
 from facecli.train.pool import Pool
 from facecli.train.sample import FULL, REGION, Sample
+from facecli.train.shards import Lot
 from facecli.train.tensor import garment, hair
 from facecli.train.tensor.backdrop import backdrop
 from facecli.train.tensor.dice import Dice
@@ -26,6 +27,10 @@ from facecli.train.tensor.scene import hair_colour, scene
 from facecli.train.tensor.shade import Lights
 from facecli.train.tensor.skin import People
 from facecli.train.tensor.tongue import Tongue
+
+BATCH = {"cpu": 4, "cuda": 64}
+"""Pictures of 256 px that are drawn at a time for shards, which take half a gigabyte each at most; a quarter as many of
+512 px."""
 
 
 class Source:
@@ -83,6 +88,18 @@ class Source:
         fields["footprint"] = camera.footprint
         fields["expression"] = lots.beta
         return fields, made.lost + lost_hair + lost_cloth
+
+    def drawn(self, lots: Sequence[Lot]) -> dict[tuple[int, int], Sample]:
+        """The samples of a shard that are source B's, by their seeds."""
+        made: dict[tuple[int, int], Sample] = {}
+        for size in (REGION, FULL):
+            seeds = [one.seed for one in lots if one.size == size]
+            step = max(1, BATCH[self.device.type] * REGION**2 // size**2)
+            for begin in range(0, len(seeds), step):
+                some = seeds[begin : begin + step]
+                # the third number: of a seed's own, the lot has been drawn already
+                made |= zip(some, self.samples([(*seed, 1) for seed in some], size), strict=True)
+        return made
 
     def samples(self, seeds: Sequence[Sequence[int]], size: int) -> list[Sample]:
         """The same, one by one and off the device, as shards hold them."""
