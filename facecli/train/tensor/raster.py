@@ -47,12 +47,13 @@ def rasterize(
     size: int,
     accept: Accept | None = None,
     both_sides: bool = False,
-    places: float = PLACES,
+    places: float | None = None,
 ) -> Drawing:
     """Draw the faces of n meshes on n pictures of size x size, nearest first, back faces culled if not `both_sides`.
 
     `pixels` are image positions (x right, y down, centres at integers), `near` is linear on the screen, larger for
-    what is nearer and positive in front: 1 / depth, or, seen from infinity, a height.
+    what is nearer and positive in front: 1 / depth, or, seen from infinity, a height. `places`: room for
+    so many candidates for each pixel.
     """
     n, f = faces.shape[:2]
     corner, height = pixels_of(pixels.double(), faces), pixels_of(near.double()[..., None], faces)[..., 0]
@@ -77,7 +78,7 @@ def rasterize(
     )
     planes = torch.stack([u, v, q, ux, vx, qx, uy, vy, qy], -1).float().reshape(-1, 9)
 
-    room = int(places * n * size * size)
+    room = int((PLACES if places is None else places) * n * size * size)
     ends = torch.where(shown, wide * tall, 0).long().reshape(-1).cumsum(0)
     lost = (ends[-1] - room).clamp(min=0)
     if pixels.device.type == "cpu":  # which need not wait to know how many there are

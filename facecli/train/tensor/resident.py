@@ -23,4 +23,4 @@ def resident(array: np.ndarray, device: torch.device) -> Tensor:
 @lru_cache
 def numbers(device: torch.device, *values: float) -> Tensor:
     """A few numbers."""
-    return torch.tensor(values, device=device)
+    return torch.tensor(values, dtype=torch.float32, device=device)

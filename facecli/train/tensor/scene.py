@@ -99,7 +99,7 @@ def expressions(dice: Dice, names: tuple[str, ...]) -> Float[Tensor, "n e"]:
     return beta
 
 
-def cameras(dice: Dice, head: Head, vertices: Float[Tensor, "n v 3"], size: int) -> Camera:
+def cameras(dice: Dice, vertices: Float[Tensor, "n v 3"], size: int) -> Camera:
     """Poses, distances and crops as `Synthesizer.sample` draws them."""
     yaw = torch.where(dice.chance(0.3), dice.uniform(-90, 90), dice.normal(0, 28).clamp(-90, 90))
     pitch = torch.where(dice.chance(0.25), dice.uniform(-40, 40), dice.normal(0, 13).clamp(-40, 40))
@@ -198,7 +198,7 @@ def scene(dice: Dice, head: Head, tongue: Tongue, people: People, every: Lights,
     return Scene(
         vertices=vertices,
         beta=beta,
-        camera=cameras(dice, head, vertices, size),
+        camera=cameras(dice, vertices, size),
         look=look,
         lick=tongue.lick(dice, lip, people.noise(dice, GRAIN, GRAIN)),
         relief=people.relief(dice, beta, head.model.expression_names, lifted),

@@ -52,7 +52,7 @@ def dabs(
     offset = torch.arange(side, device=at.device) - side // 2
     x, y = (at[..., k, None].round().long() + offset for k in (0, 1))
     apart = torch.hypot((x - at[..., :1])[:, :, None, :], (y - at[..., 1:])[:, :, :, None])
-    ink = (radius[..., None, None] + 0.5 - apart).clamp(0, 1) * strength[..., None, None]
+    ink = (radius[..., None, None] + 0.6 - apart).clamp(0, 1) * strength[..., None, None]
     inside = ((x >= 0) & (x < size))[:, :, None, :] & ((y >= 0) & (y < size))[:, :, :, None]
     place = y.clamp(0, size - 1)[..., :, None] * size + x.clamp(0, size - 1)[..., None, :]
     canvas = torch.zeros(len(at), size * size, device=at.device)
