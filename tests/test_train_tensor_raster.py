@@ -31,7 +31,7 @@ def together(meshes, **options):
 
 def test_a_batch_is_drawn_as_one_mesh_after_another():
     meshes = [scattered(seed, spread=spread) for seed, spread in enumerate((3.0, 9.0, 40.0))]
-    drawing = together(meshes, places=60)
+    drawing = together(meshes, room=(60.0, 0.0))
     assert drawing.lost == 0
     for k, (pixels, depth, faces) in enumerate(meshes):
         index, bary, near = compiled.rasterize(pixels, depth, faces, SIZE, SIZE)
@@ -45,14 +45,14 @@ def test_a_batch_is_drawn_as_one_mesh_after_another():
 def test_of_equally_near_faces_the_first_is_drawn():
     pixels, depth, faces = scattered(3)
     twice = np.concatenate([faces, faces])
-    drawing = together([(pixels, depth, twice)], places=60)
+    drawing = together([(pixels, depth, twice)], room=(60.0, 0.0))
     assert (drawing.index < len(faces)).all()
 
 
 def test_faces_are_seen_from_both_sides_when_asked():
     pixels, depth, faces = scattered(4)
     front, turned, both = (
-        together([(pixels, np.abs(depth), f)], places=80, both_sides=sides).drawn
+        together([(pixels, np.abs(depth), f)], room=(80.0, 0.0), both_sides=sides).drawn
         for f, sides in ((faces, False), (faces[:, ::-1].copy(), False), (faces, True))
     )
     assert torch.equal(front | turned, both)
@@ -74,11 +74,11 @@ def test_what_is_not_accepted_shows_what_is_behind():
 
 def test_what_finds_no_room_is_counted():
     mesh = scattered(5, spread=40.0)
-    full, cramped = together([mesh], places=60), together([mesh], places=2)
+    full, cramped = together([mesh], room=(60.0, 0.0)), together([mesh], room=(2.0, 0.0))
     assert full.lost == 0
     assert cramped.lost > 0
     room = 2 * SIZE * SIZE
-    exact = together([mesh], places=(room + int(cramped.lost)) / SIZE**2)
+    exact = together([mesh], room=(0.0, (room + int(cramped.lost)) / SIZE**2))
     assert exact.lost == 0
     assert torch.equal(exact.index, full.index)
 

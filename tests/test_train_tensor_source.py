@@ -122,7 +122,7 @@ def test_lots_are_drawn_as_often_as_they_should_be():
 
 @needs_assets
 def test_no_picture_is_left_half_drawn(monkeypatch):
-    monkeypatch.setattr(raster, "PLACES", 0.01)
+    monkeypatch.setattr(raster, "ROOM", (0.0, 0.01))
     with pytest.raises(FaceError, match="for want of room"):
         source().batch(SEEDS[:1], REGION)
 

@@ -12,8 +12,8 @@ from facecli.train.tensor.raster import interpolate, rasterize
 
 OPAQUE = 110
 """Alpha of what is drawn."""
-SHEETS = 12.0
-"""Candidates for each pixel: cards lie in many layers."""
+SHEETS = 3.5, 10.0
+"""Room for candidates, as `raster.ROOM`: cards lie in many layers, but not everybody wears them."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def draw(
         return cards.atlas[cards.looked_up(owner, torch.stack([u, v, w], -1), head), -1] >= OPAQUE
 
     drawing = rasterize(
-        camera.pixels(placed), near, cards.faces, camera.size, opaque, both_sides=True, places=SHEETS
+        camera.pixels(placed), near, cards.faces, camera.size, opaque, both_sides=True, room=SHEETS
     )
     drawn = drawing.drawn & (drawing.near > before)
     head = torch.arange(n, device=z.device)[:, None, None].expand(drawn.shape)

@@ -8,13 +8,15 @@ depth in the high and face in the low bits, which comes out the same in whatever
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-PLACES = 6.0
-"""Candidates there is room for, for each pixel of a batch's pictures."""
+ROOM = 3.0, 4.0
+"""Candidates that there is room for, for each pixel of every picture of a batch, and of one more: alone a picture may
+need half as many again as on average."""
 LOW = 2**32
 
 Accept = Callable[
@@ -25,19 +27,45 @@ Accept = Callable[
 
 @dataclass(frozen=True)
 class Drawing:
-    """`index`: the face drawn at each pixel, -1 where none; `bary`: its perspective-correct barycentric coordinates;
-    `flat`: those on the screen; `near`: the nearness there, 0 where none. `lost`: how many candidates found no room:
-    with any, the drawing is not whole."""
+    """`index`: the face drawn at each pixel, -1 where none; `near`: the nearness there, 0 where none. `lost`: how many
+    candidates found no room: with any, the drawing is not whole."""
 
     index: Int[Tensor, "n h w"]
-    bary: Float[Tensor, "n h w 3"]
-    flat: Float[Tensor, "n h w 3"]
     near: Float[Tensor, "n h w"]
     lost: Int[Tensor, ""]
+    _planes: Float[Tensor, "t 9"]
+    _boxes: Int[Tensor, "t 4"]
+    _heights: Float[Tensor, "n f 3"]
 
     @property
     def drawn(self) -> Bool[Tensor, "n h w"]:
         return self.index >= 0
+
+    @cached_property
+    def flat(self) -> Float[Tensor, "n h w 3"]:
+        """Barycentric coordinates on the screen, 0 where nothing is drawn."""
+        n, size, _ = self.index.shape
+        face = self._face
+        base = self._boxes[face, 2] - _offsets(n, size * size, face.device).int()
+        top, left = torch.div(base, size, rounding_mode="floor"), base % size
+        steps = torch.arange(size, device=face.device)
+        column, row = (steps - left)[..., None], (steps[:, None] - top)[..., None]
+        planes = self._planes[face]
+        share = planes[..., 0:2] + column * planes[..., 3:5] + row * planes[..., 6:8]
+        share = torch.cat([share, 1 - share.sum(-1, keepdim=True)], -1)
+        return torch.where(self.drawn[..., None], share, 0)
+
+    @cached_property
+    def bary(self) -> Float[Tensor, "n h w 3"]:
+        """Perspective-correct barycentric coordinates, 0 where nothing is drawn."""
+        weighted = self.flat * self._heights.reshape(-1, 3)[self._face]
+        return weighted / weighted.sum(-1, keepdim=True).clamp(min=1e-20)
+
+    @property
+    def _face(self) -> Int[Tensor, "n h w"]:
+        """Of all pictures' faces."""
+        n, count = self._heights.shape[:2]
+        return self.index.clamp(min=0) + _offsets(n, count, self.index.device)
 
 
 def rasterize(
@@ -47,96 +75,80 @@ def rasterize(
     size: int,
     accept: Accept | None = None,
     both_sides: bool = False,
-    places: float | None = None,
+    room: tuple[float, float] | None = None,
 ) -> Drawing:
     """Draw the faces of n meshes on n pictures of size x size, nearest first, back faces culled if not `both_sides`.
 
     `pixels` are image positions (x right, y down, centres at integers), `near` is linear on the screen, larger for
-    what is nearer and positive in front: 1 / depth, or, seen from infinity, a height. `places`: room for
-    so many candidates for each pixel.
+    what is nearer and positive in front: 1 / depth, or, seen from infinity, a height. `room`: as `ROOM`,
+    which it is if not given.
     """
     n, f = faces.shape[:2]
-    corner, height = pixels_of(pixels.double(), faces), pixels_of(near.double()[..., None], faces)[..., 0]
-    x, y = corner.unbind(-1)
+    heights = pixels_of(near.float()[..., None], faces)[..., 0]
+    planes, boxes, count = _set_up(pixels_of(pixels, faces), heights, size, both_sides)
+
+    each, spare = ROOM if room is None else room
+    places = int((each * n + spare) * size * size)
+    ends = count.cumsum(0)
+    lost = (ends[-1] - places).clamp(min=0)
+    if pixels.device.type == "cpu":  # which need not wait to know how many there are
+        places = min(places, int(ends[-1]))
+    boxes[: n * f, 0] = (ends - count).int()
+    place = torch.arange(places, device=pixels.device, dtype=torch.int32)
+    owner = torch.searchsorted(
+        ends.int(), place, right=True, out_int32=True
+    )  # past the last: one that is never inside
+    begin, columns, base, low = boxes[owner].unbind(1)
+    within = place - begin
+    row = torch.div(within, columns, rounding_mode="floor")
+    column = within - row * columns
+    plane, across, down = planes[owner], column.float(), row.float()
+    u, v, q = (
+        torch.addcmul(torch.addcmul(plane[:, k], across, plane[:, 3 + k]), down, plane[:, 6 + k])
+        for k in range(3)
+    )
+    w = 1 - u - v
+    inside = torch.minimum(torch.minimum(u, v), w) >= 0
+    if accept is not None:
+        inside &= accept(owner.clamp(max=n * f - 1), u, v, w)
+    key = (q.view(torch.int32).long() << 32) | low  # of equally near ones the first
+    board = torch.zeros(n * size * size, dtype=torch.int64, device=pixels.device)
+    pixel = (base + row * size + column).long().clamp(max=n * size * size - 1)
+    board.scatter_reduce_(0, pixel, torch.where(inside, key, 0), "amax")
+    won = board.reshape(n, size, size)
+    index = torch.where(won > 0, f - 1 - (won & (LOW - 1)), -1)
+    depth = (won >> 32).int().view(torch.float32)
+    return Drawing(index, depth, lost, planes, boxes, heights)
+
+
+def _set_up(
+    corner: Float[Tensor, "n f 3 2"], heights: Float[Tensor, "n f 3"], size: int, both_sides: bool
+) -> tuple[Float[Tensor, "t 9"], Int[Tensor, "t 4"], Int[Tensor, "n*f"]]:
+    """Of each triangle u, v and nearness as planes over the screen (value at its box's corner, slope across, slope down);
+    its box (a place for where its candidates begin, columns, first pixel, and what tells it from others as near); and how
+    many pixels its box has, 0 if it is not to be drawn. Planes and boxes have one more, of a triangle that is nowhere."""
+    n, f = heights.shape[:2]
+    low, high = corner.amin(2).ceil().clamp(0, size), corner.amax(2).floor().clamp(-1, size - 1)
+    wide, tall = (high - low + 1).clamp(min=0).int().unbind(-1)
+    # From the box's corner on single precision is enough.
+    x, y = (corner - low[:, :, None]).float().unbind(-1)
     (ax, bx, cx), (ay, by, cy) = x.unbind(-1), y.unbind(-1)
     area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
     # y points down, so a face that is counter-clockwise from outside has negative area here.
-    shown = (area.abs() > 1e-9 if both_sides else area < 0) & (height > 0).all(-1)
-    x0, x1 = x.amin(-1).ceil().clamp(0, size), x.amax(-1).floor().clamp(-1, size - 1)
-    y0, y1 = y.amin(-1).ceil().clamp(0, size), y.amax(-1).floor().clamp(-1, size - 1)
-    wide, tall = (x1 - x0 + 1).clamp(min=0), (y1 - y0 + 1).clamp(min=0)
+    shown = (area.abs() > 1e-9 if both_sides else area < 0) & (heights > 0).all(-1)
     inverse = torch.where(shown, 1 / area, 0)
-    # u, v and nearness are planes over the screen; each begins at its box's corner, where single precision is enough.
-    ux, uy = (by - cy) * inverse, (cx - bx) * inverse
-    vx, vy = (cy - ay) * inverse, (ax - cx) * inverse
-    u = ((bx - x0) * (cy - y0) - (by - y0) * (cx - x0)) * inverse
-    v = ((cx - x0) * (ay - y0) - (cy - y0) * (ax - x0)) * inverse
-    over_a, over_b = height[..., 0] - height[..., 2], height[..., 1] - height[..., 2]
-    q, qx, qy = (
-        s * over_a + t * over_b + e
-        for s, t, e in ((u, v, height[..., 2]), (ux, vx, torch.zeros_like(u)), (uy, vy, torch.zeros_like(u)))
-    )
-    planes = torch.stack([u, v, q, ux, vx, qx, uy, vy, qy], -1).float().reshape(-1, 9)
-
-    room = int((PLACES if places is None else places) * n * size * size)
-    ends = torch.where(shown, wide * tall, 0).long().reshape(-1).cumsum(0)
-    lost = (ends[-1] - room).clamp(min=0)
-    if pixels.device.type == "cpu":  # which need not wait to know how many there are
-        room = min(room, int(ends[-1]))
-    place = torch.arange(room, device=pixels.device)
-    owner = torch.searchsorted(ends, place, right=True)
-    there = owner < n * f
-    owner = owner.clamp(max=n * f - 1)
-    begin = torch.where(owner > 0, ends[(owner - 1).clamp(min=0)], 0)
-    columns = wide.long().reshape(-1)[owner].clamp(min=1)
-    within = place - begin
-    row, column = (
-        torch.div(within, columns, rounding_mode="floor").float(),
-        (within % columns).float(),
-    )
-    plane = planes[owner]
-    at_u, at_v, at_q = (plane[:, k] + column * plane[:, 3 + k] + row * plane[:, 6 + k] for k in range(3))
-    at_w = 1 - at_u - at_v
-    inside = there & (at_u >= 0) & (at_v >= 0) & (at_w >= 0) & (at_q > 0)
-    if accept is not None:
-        inside &= accept(owner, at_u, at_v, at_w)
-    picture, face = torch.div(owner, f, rounding_mode="floor"), owner % f
-    corner_of_box = (y0 * size + x0).long().reshape(-1)[owner]
-    pixel = picture * (size * size) + corner_of_box + row.long() * size + column.long()
-    key = at_q.view(torch.int32).long() * LOW + (f - 1 - face)  # of equally near ones the first
-    board = torch.zeros(n * size * size, dtype=torch.int64, device=pixels.device)
-    board.scatter_reduce_(
-        0, torch.where(inside, pixel, 0), torch.where(inside, key, 0), "amax", include_self=True
-    )
-    won = board.reshape(n, size, size)
-    index = torch.where(won > 0, f - 1 - won % LOW, -1)
-    flat, bary, depth = _resolved(corner, height, index)
-    return Drawing(index, bary, flat, depth, lost)
-
-
-def _resolved(
-    corner: Float[Tensor, "n f 3 2"], height: Float[Tensor, "n f 3"], index: Int[Tensor, "n h w"]
-) -> tuple[Float[Tensor, "n h w 3"], Float[Tensor, "n h w 3"], Float[Tensor, "n h w"]]:
-    """Barycentric coordinates on the screen and on the surface, and nearness, of the faces that won, now exactly."""
-    n, size = index.shape[:2]
-    drawn = index >= 0
-    face = (index.clamp(min=0) + _offsets(n, corner.shape[1], index.device)).reshape(-1)
-    (ax, bx, cx), (ay, by, cy) = (a.unbind(-1) for a in corner.reshape(-1, 3, 2)[face].unbind(-1))
-    near = height.reshape(-1, 3)[face]
-    steps = torch.arange(size, device=index.device, dtype=corner.dtype)
-    x, y = steps.repeat(n * size), steps.repeat_interleave(size).repeat(n)
-    inverse = 1 / ((bx - ax) * (cy - ay) - (by - ay) * (cx - ax))
-    u = ((bx - x) * (cy - y) - (by - y) * (cx - x)) * inverse
-    v = ((cx - x) * (ay - y) - (cy - y) * (ax - x)) * inverse
-    flat = torch.stack([u, v, 1 - u - v], -1)
-    weighted = flat * near
-    depth = weighted.sum(-1)
-    bary = weighted / depth[:, None]
-    flat, bary, depth = (
-        torch.where(drawn.reshape(-1, *[1] * (a.dim() - 1)), a, 0).float() for a in (flat, bary, depth)
-    )
-    shape = tuple(index.shape)
-    return flat.reshape(*shape, 3), bary.reshape(*shape, 3), depth.reshape(shape)
+    u, ux, uy = (bx * cy - by * cx) * inverse, (by - cy) * inverse, (cx - bx) * inverse
+    v, vx, vy = (cx * ay - cy * ax) * inverse, (cy - ay) * inverse, (ax - cx) * inverse
+    first, second = heights[..., 0] - heights[..., 2], heights[..., 1] - heights[..., 2]
+    q, qx, qy = heights[..., 2] + u * first + v * second, ux * first + vx * second, uy * first + vy * second
+    planes = torch.stack([u, v, q, ux, vx, qx, uy, vy, qy], -1).reshape(n * f, 9)
+    picture = _offsets(n, size * size, corner.device)[..., 0].int()
+    base = picture + (low[..., 1] * size + low[..., 0]).int()
+    last = torch.arange(f - 1, -1, -1, device=corner.device, dtype=torch.int32).expand(n, f)
+    boxes = torch.stack([torch.zeros_like(base), wide.clamp(min=1), base, last], -1).reshape(n * f, 4)
+    nowhere = torch.full_like(planes[:1], -1), torch.ones_like(boxes[:1])
+    count = torch.where(shown, wide * tall, 0).reshape(n * f)
+    return torch.cat([planes, nowhere[0]]), torch.cat([boxes, nowhere[1]]), count
 
 
 def pixels_of(values: Float[Tensor, "n v c"], faces: Int[Tensor, "n f 3"]) -> Float[Tensor, "n f 3 c"]:

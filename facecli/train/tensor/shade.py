@@ -12,7 +12,6 @@ from facecli.train.tensor.filters import blur, pyr_down, pyr_up
 from facecli.train.tensor.raster import rasterize
 from facecli.train.tensor.resident import numbers, resident
 
-SHADOW_PLACES = 4.0
 BIAS = 3.0
 """mm by which a point may lie behind what the lamp sees before it is in shadow."""
 SOFTEST = 4.0
@@ -68,7 +67,7 @@ def lamp_seen(
     scale = (SHADOW_SIZE - 4) / (high - low).amax(-1, keepdim=True)
     height = (vertices @ direction[..., None])[..., 0]
     floor = height.amin(1, keepdim=True) - 1
-    seen = rasterize((flat - low) * scale + 2, height - floor, faces, SHADOW_SIZE, places=SHADOW_PLACES)
+    seen = rasterize((flat - low) * scale + 2, height - floor, faces, SHADOW_SIZE)
     at = ((points @ axes - low) * scale + 2).round().long().clamp(0, SHADOW_SIZE - 1)
     nearest = seen.near.flatten(1).gather(1, at[..., 1] * SHADOW_SIZE + at[..., 0])
     own = (points @ direction[..., None])[..., 0] - floor

@@ -1,0 +1,88 @@
+"""How many synthetic heads a second a device draws, and what its memory and arithmetic alone would allow.
+
+Like `facecli.roofline`: every operation of a batch is taken to read its operands from memory and to write its result
+there, since each is a kernel of its own; what lies in caches, or is fused, only makes it less.
+"""
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from facecli.train.tensor.source import Source
+
+LOOKED_UP = ("index", "gather", "index_select")
+"""Of tables these read what they answer, not all of it."""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Of batches of `heads` pictures of `size` px: heads a second as measured; bytes moved and floating point operations
+    of matrix products and convolutions for a head; kernels started for a batch."""
+
+    heads: int
+    size: int
+    per_second: float
+    traffic: float
+    flop: float
+    kernels: int
+
+    def ceiling(self, bytes_per_second: float, start: float) -> float:
+        """Heads a second of a device of that memory, on which each kernel takes `start` seconds at least."""
+        return self.heads / max(self.heads * self.traffic / bytes_per_second, self.kernels * start)
+
+
+class _Counting(TorchDispatchMode):
+    """Adds up what every operation moves and multiplies."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.traffic, self.flop, self.kernels = 0, 0, 0
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        answer = function(*args, **(kwargs or {}))
+        given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        made = [leaf for leaf in tree_leaves(answer) if isinstance(leaf, Tensor)]
+        name = function.overloadpacket.__name__
+        if function.is_view or not (given or made):
+            return answer
+        moved = sum(_bytes(tensor) for tensor in made)
+        if name in LOOKED_UP:
+            given = given[1:]
+            moved *= 2
+        self.traffic += moved + sum(_bytes(tensor) for tensor in given)
+        self.kernels += 1
+        if name == "convolution":
+            self.flop += 2 * made[0].numel() * math.prod(args[1].shape[1:])
+        elif name in ("mm", "bmm", "addmm"):
+            self.flop += 2 * made[0].numel() * given[-2].shape[-1]
+        return answer
+
+
+def _bytes(tensor: Tensor) -> int:
+    """Of the values that are there: what is expanded is stored once."""
+    return tensor.element_size() * math.prod(
+        size for size, stride in zip(tensor.shape, tensor.stride(), strict=True) if stride
+    )
+
+
+def measure(source: Source, heads: int, size: int, runs: int = 3) -> Rate:
+    """Draw batches of `heads` heads; the first is to warm up."""
+    taken = []
+    for run in range(runs + 1):
+        seeds = [(run, k) for k in range(heads)]
+        begin = time.perf_counter()
+        source.batch(seeds, size)  # waits for the device
+        taken.append(time.perf_counter() - begin)
+    with _Counting() as counted:
+        source.batch(seeds, size)
+    return Rate(
+        heads, size, heads / min(taken[1:]), counted.traffic / heads, counted.flop / heads, counted.kernels
+    )
