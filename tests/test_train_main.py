@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from facecli.train import __main__ as command
 
-COMMANDS = ("landmarks", "pool", "synth", "fit-network", "publish", "evaluate", "look")
+COMMANDS = ("landmarks", "pool", "synth", "synth-rate", "fit-network", "publish", "evaluate", "look")
 run = CliRunner().invoke
 
 

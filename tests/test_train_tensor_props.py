@@ -14,7 +14,7 @@ from facecli.train.sample import euler
 from facecli.train.tensor import props
 from facecli.train.tensor.dice import Dice
 from facecli.train.tensor.head import Camera
-from facecli.train.tensor.limb import Limbs, hands, microphones, paint
+from facecli.train.tensor.limb import Lamp, Limbs, hands, microphones, paint
 
 SIZE = 128
 
@@ -50,9 +50,8 @@ def test_paint_covers_where_there_is_a_limb():
                         for f in ("start", "end", "thick", "thin"))).relief(SIZE)  # fmt: skip
     image, region = torch.full((2, SIZE, SIZE, 3), 100.0), torch.ones(2, SIZE, SIZE, dtype=torch.bool)
     colour = torch.zeros_like(image)
-    painted, left = paint(
-        Dice([(2, 0), (2, 1)], CPU), image, region, relief, colour, torch.tensor([True, False])
-    )
+    lamp = Lamp.drawn(Dice([(2, 0), (2, 1)], CPU))
+    painted, left = paint(image, region, relief, colour, torch.tensor([True, False]), lamp)
     assert torch.equal(painted[1], image[1]) and left[1].all()
     core = relief[0] > 6
     assert painted[0][core].max() < 1
@@ -154,19 +153,25 @@ def test_what_is_before_the_face_leaves_the_region():
     region[:, 30:100, 30:100] = True
     there = torch.tensor([True] * 7 + [False])
     dice = Dice([(7, k) for k in range(8)], CPU)
-    after, left = props.thing(dice, image, region, there, crowd, camera.pixels_per_mm)
+    after, left, lost = props.thing(dice, image, region, there, 0.9, crowd, camera.pixels_per_mm)
+    assert lost == 0
     assert torch.equal(after[7], image[7]) and torch.equal(left[7], region[7])
     gone = (region & ~left).flatten(1).float().mean(1)
     assert (gone[:7] > 0).sum() >= 6  # a little one may lie beside
     assert not (left & ~region).any()
     changed = (after - image).abs().amax(-1) > 20
     assert (changed & left).float().mean() < 0.1  # shadows, no more
-    nothing, empty = props.thing(
-        Dice([(7, k) for k in range(8)], CPU),
-        image,
-        torch.zeros_like(region),
-        there,
-        crowd,
-        camera.pixels_per_mm,
-    )
+    again, nobody = Dice([(7, k) for k in range(8)], CPU), torch.zeros_like(region)
+    nothing, empty, _ = props.thing(again, image, nobody, there, 0.9, crowd, camera.pixels_per_mm)
     assert torch.equal(nothing, image) and not empty.any()
+
+
+def test_few_are_picked_without_a_look_at_how_many():
+    there = torch.zeros(400, dtype=torch.bool)
+    there[[3, 77, 390]] = True
+    rows, lost = props.few(there, 0.02)
+    assert len(rows) < 60 and rows[:3].tolist() == [3, 77, 390] and lost == 0
+    assert len(set(rows.tolist())) == len(rows)
+    rows, lost = props.few(~there, 0.02)
+    assert len(rows) + lost == 397
+    assert len(props.few(there[:5], 0.5)[0]) == 5

@@ -108,6 +108,42 @@ def synth(
     generate(assets, pool, out, shards, workers, seconds, device)
 
 
+@app.command("synth-rate")
+def synth_rate(
+    pool: Annotated[Path, typer.Argument(help="What `pool` wrote.", exists=True, file_okay=False)],
+    assets: Assets = SHARED / "assets",
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cuda",
+    heads: Annotated[int, typer.Option(min=1, help="Heads of a batch.")] = 64,
+    size: Annotated[int, typer.Option(help="Pixels of a picture's side: 256 or 512.")] = 256,
+    threads: Threads = 0,
+) -> None:
+    """How many synthetic heads a second a device draws in batches, and how much memory each moves."""
+    if size not in (256, 512):
+        raise typer.BadParameter("choose 256 or 512", param_hint="--size")
+
+    import torch
+
+    from facecli.runtime import device_named
+    from facecli.train.hair import load_hair
+    from facecli.train.headmodel import HeadModel
+    from facecli.train.light import load_lights
+    from facecli.train.pool import Pool
+    from facecli.train.tensor.rate import measure
+    from facecli.train.tensor.source import Source
+
+    where = torch.device(device_named(device))
+    if threads:
+        torch.set_num_threads(threads)
+    lights, styles = load_lights(assets / "hdri"), load_hair(assets / "hair" / "hair")
+    source = Source(HeadModel.load(assets / "head_model"), Pool.load(pool), lights, styles, where)
+    rate = measure(source, heads, size)
+    typer.echo(
+        f"{where}: {rate.per_second:.1f} heads/s of {size} px in batches of {heads}; for a head "
+        f"{rate.traffic / 1e9:.2f} GB moved and {rate.flop / 1e9:.2f} GFLOP of products; "
+        f"{rate.kernels} kernels for a batch"
+    )
+
+
 @app.command("fit-network")
 def fit_network(
     shards: Annotated[Path, typer.Argument(help="What `synth` wrote.", exists=True, file_okay=False)],

@@ -121,13 +121,28 @@ def grain(noise: Float[Tensor, "n 48 48"], size: int) -> Float[Tensor, "n s s 1"
     return resized((noise - 0.5) * 12**0.5, size, "bicubic")[..., None]
 
 
+@dataclass(frozen=True)
+class Lamp:
+    """How limbs are lit: from where (unit vectors, the picture's frame), and how dark what is beside them becomes."""
+
+    towards: Float[Tensor, "n 3"]
+    contact: Float[Tensor, "n"]
+
+    @classmethod
+    def drawn(cls, dice: Dice) -> "Lamp":
+        """Lots."""
+        ahead = torch.ones(dice.n, device=dice.device)
+        towards = torch.stack([dice.normal(0, 0.6), dice.normal(-0.4, 0.5), ahead], 1)
+        return cls(towards / towards.norm(dim=1, keepdim=True), dice.uniform(0.1, 0.5))
+
+
 def paint(
-    dice: Dice,
     image: Float[Tensor, "n s s 3"],
     region: Bool[Tensor, "n s s"],
     relief: Float[Tensor, "n s s"],
     colour: Float[Tensor, "n s s 3"],
     there: Bool[Tensor, "n"],
+    lamp: Lamp,
 ) -> tuple[Float[Tensor, "n s s 3"], Bool[Tensor, "n s s"]]:
     """Image and region with limbs over them where there are any, lit as round things are."""
     size = relief.shape[1]
@@ -137,13 +152,9 @@ def paint(
     slope = numbers(relief.device, -1, 0, 1, -2, 0, 2, -1, 0, 1).reshape(1, 1, 3, 3) / 8
     across, down = (functional.conv2d(smooth, kernel)[:, 0] for kernel in (slope, slope.transpose(2, 3)))
     normal = torch.stack([-across, -down, torch.ones_like(down)], -1)
-    lamp = torch.stack(
-        [dice.normal(0, 0.6), dice.normal(-0.4, 0.5), torch.ones(dice.n, device=dice.device)], 1
-    )
-    lamp = lamp / lamp.norm(dim=1, keepdim=True)
-    facing = (normal * lamp[:, None, None]).sum(-1) / normal.norm(dim=-1)
+    facing = (normal * lamp.towards[:, None, None]).sum(-1) / normal.norm(dim=-1)
     shade = 0.45 + 0.7 * facing.clamp(0, 1)
     soft, near = blur(cover, 0.6 * size / 256)[..., None], blur(cover, size / 50)[..., None]
-    image = image * (1 - dice.uniform(0.1, 0.5)[:, None, None, None] * near)
+    image = image * (1 - lamp.contact[:, None, None, None] * near)
     image = image + (colour * shade[..., None] - image) * soft
     return image, region & (soft[..., 0] < 0.5)

@@ -3,8 +3,10 @@
 What OpenCV fills and strokes there is told here by how far each pixel is from an outline.
 """
 
+import math
+
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from facecli.train.props import SOME_SKIN
@@ -12,7 +14,7 @@ from facecli.train.tensor.backdrop import backdrop
 from facecli.train.tensor.dice import Dice
 from facecli.train.tensor.filters import blur
 from facecli.train.tensor.head import FOCAL, Camera
-from facecli.train.tensor.limb import grain, hands, microphones, paint
+from facecli.train.tensor.limb import Lamp, Limbs, grain, hands, microphones, paint
 from facecli.train.tensor.resident import numbers, resident
 from facecli.train.tensor.skin import People
 
@@ -21,14 +23,14 @@ GLASSES, THING, SPEECH = 0.22, 0.22, 0.04
 THINGS = 2
 CORNERS = 9
 
-Picture = tuple[Float[Tensor, "n s s 3"], Bool[Tensor, "n s s"]]
-"""Image and face region."""
+Picture = tuple[Float[Tensor, "n s s 3"], Bool[Tensor, "n s s"], Int[Tensor, ""]]
+"""Image, face region, and how many things found no place."""
 
 
 def glasses(
     dice: Dice, image: Float[Tensor, "n s s 3"], region: Bool[Tensor, "n s s"], landmarks: Float[Tensor, "n 68 3"],
     camera: Camera,
-) -> Picture:  # fmt: skip
+) -> tuple[Float[Tensor, "n s s 3"], Bool[Tensor, "n s s"]]:  # fmt: skip
     """Spectacles on some; landmarks in mm, head frame."""
     size = camera.size
     right, left = landmarks[:, 36:42].mean(1), landmarks[:, 42:48].mean(1)
@@ -142,25 +144,43 @@ def mean_colour(image: Float[Tensor, "n s s 3"], region: Bool[Tensor, "n s s"]) 
     return torch.where(count > 0, mean, resident(SOME_SKIN, image.device).float())
 
 
+def few(there: Bool[Tensor, "n"], share: float) -> tuple[Int[Tensor, "k"], Int[Tensor, ""]]:
+    """Which of a batch have something that about a `share` of all have: those first, filled up with others to a number
+    that nobody needs to look at the batch for; and how many found no place, of which there are hardly ever any."""
+    expected = len(there) * share
+    places = min(len(there), math.ceil(expected + 6 * math.sqrt(expected)) + 2)
+    return (~there).byte().argsort(stable=True)[:places], (there.sum() - places).clamp(min=0)
+
+
 def thing(
     dice: Dice, image: Float[Tensor, "n s s 3"], region: Bool[Tensor, "n s s"], there: Bool[Tensor, "n"],
-    people: People, unit: Float[Tensor, "n"],
+    share: float, people: People, unit: Float[Tensor, "n"],
 ) -> Picture:  # fmt: skip
-    """Something in front of those that have it `there`: a hand about as light as the face, or a random shape with a
-    photo's texture. unit: pixels of a mm."""
+    """Something in front of those that have it `there`, about a `share` of all: a hand about as light as the face, or a
+    random shape with a photo's texture. unit: pixels of a mm."""
     size = image.shape[1]
-    skin = mean_colour(image, region) * dice.uniform(0.7, 1.2)[:, None]
+    skin = mean_colour(image, region) * dice.uniform(0.7, 1.2)[:, None] * (1 + dice.normal(0, 0.04, 3))
     there = there & region.flatten(1).any(1)
     anchor = some_pixel(region, dice.random()) + dice.normal(0, 0.06, 2) * size
-    handed = dice.chance(0.5)
+    handed = there & dice.chance(0.5)
     limbs, sleeves = hands(dice, anchor, unit)
-    relief, owner = limbs.relief(size)
-    soft = grain(people.noise(dice, 48, 48), size)
-    colour = (skin * (1 + dice.normal(0, 0.04, 3)))[:, None, None] * (1 + 0.035 * soft)
-    cloth = dice.uniform(20, 250, 3)[:, None, None] * (1 + 0.08 * soft)
-    sleeved = sleeves.gather(1, owner.flatten(1)).reshape(owner.shape) > 0
-    colour = torch.where(sleeved[..., None], cloth, colour)
-    image, region = paint(dice, image, region, relief, colour, there & handed)
+    noise, cloth, lamp = people.noise(dice, 48, 48), dice.uniform(20, 250, 3), Lamp.drawn(dice)
+    rows, lost = few(handed, share / 2)
+    relief, owner = Limbs(limbs.start[rows], limbs.end[rows], limbs.thick[rows], limbs.thin[rows]).relief(
+        size
+    )
+    soft = grain(noise[rows], size)
+    sleeved = sleeves[rows].gather(1, owner.flatten(1)).reshape(owner.shape) > 0
+    colour = torch.where(
+        sleeved[..., None],
+        cloth[rows, None, None] * (1 + 0.08 * soft),
+        skin[rows, None, None] * (1 + 0.035 * soft),
+    )
+    lit = Lamp(lamp.towards[rows], lamp.contact[rows])
+    painted = paint(image[rows], region[rows], relief, colour, handed[rows], lit)
+    image, region = (
+        whole.index_copy(0, rows, part) for whole, part in zip((image, region), painted, strict=True)
+    )
 
     mask = _shape(dice, anchor, size).float()
     rounded = (blur(mask, size / 56) > 0.5).float()
@@ -168,7 +188,7 @@ def thing(
     mask = blur(mask, dice.uniform(0.4, 1.2) * size / 256, 1.2 * size / 256)
     mask = mask * (there & ~handed)[:, None, None]
     image = image + (backdrop(dice, people.crops, size) - image) * mask[..., None]
-    return image, region & (mask < 0.5)
+    return image, region & (mask < 0.5), lost
 
 
 def _shape(dice: Dice, anchor: Float[Tensor, "n 2"], size: int) -> Bool[Tensor, "n s s"]:
@@ -209,18 +229,27 @@ def speech(
     mouth = camera.pixels(camera.placed(landmarks[:, 60:68])).mean(1).float()
     there = dice.chance(SPEECH)
     limbs, _ = microphones(dice, mouth, unit)
-    relief, owner = limbs.relief(size)
     skin = resident(SOME_SKIN, image.device).float() * dice.uniform(0.3, 1.1)[:, None]
     body = dice.uniform(8, 60)[:, None] + dice.normal(0, 4, 3)
     plain = dice.one_of((30.0, 90.0, 150.0), (1 / 3,) * 3)[:, None] + dice.normal(0, 12, 3)
     ball = torch.where(dice.chance(0.8)[:, None], plain, dice.uniform(20, 240, 3))
     tones = torch.stack([ball, body] + [skin] * (limbs.start.shape[1] - 2), 1)
-    colour = tones.gather(1, owner.flatten(1)[..., None].expand(-1, -1, 3)).reshape(image.shape)
+    lamp = Lamp.drawn(dice)
+    rows, lost = few(there, SPEECH)
+    relief, owner = Limbs(limbs.start[rows], limbs.end[rows], limbs.thick[rows], limbs.thin[rows]).relief(
+        size
+    )
+    colour = tones[rows].gather(1, owner.flatten(1)[..., None].expand(-1, -1, 3)).reshape(*owner.shape, 3)
     steps = torch.arange(size, device=image.device)
-    cell = (unit * 2).round().long().clamp(min=1)[:, None, None]
+    cell = (unit[rows] * 2).round().long().clamp(min=1)[:, None, None]
     mesh = torch.div(steps[:, None] + steps, cell, rounding_mode="floor") % 2
     colour = colour * (1 + 0.3 * mesh * (owner == 0))[..., None]
-    return paint(dice, image, region, relief, colour, there)
+    lit = Lamp(lamp.towards[rows], lamp.contact[rows])
+    painted = paint(image[rows], region[rows], relief, colour, there[rows], lit)
+    image, region = (
+        whole.index_copy(0, rows, part) for whole, part in zip((image, region), painted, strict=True)
+    )
+    return image, region, lost
 
 
 def before_the_face(
@@ -230,7 +259,11 @@ def before_the_face(
     """All of these, in the order in which `facecli.train.synth` draws them."""
     image, region = glasses(dice, image, region, landmarks, camera)
     there = torch.ones(dice.n, dtype=torch.bool, device=dice.device)
-    for _ in range(THINGS):
+    left_out = torch.zeros((), dtype=torch.long, device=dice.device)
+    for number in range(THINGS):
         there = there & dice.chance(THING)
-        image, region = thing(dice, image, region, there, people, camera.pixels_per_mm)
-    return speech(dice, image, region, landmarks, camera)
+        share = THING ** (number + 1)
+        image, region, lost = thing(dice, image, region, there, share, people, camera.pixels_per_mm)
+        left_out = left_out + lost
+    image, region, lost = speech(dice, image, region, landmarks, camera)
+    return image, region, left_out + lost

@@ -124,9 +124,10 @@ def rasterize(
 def _set_up(
     corner: Float[Tensor, "n f 3 2"], heights: Float[Tensor, "n f 3"], size: int, both_sides: bool
 ) -> tuple[Float[Tensor, "t 9"], Int[Tensor, "t 4"], Int[Tensor, "n*f"]]:
-    """Of each triangle u, v and nearness as planes over the screen (value at its box's corner, slope across, slope down);
-    its box (a place for where its candidates begin, columns, first pixel, and what tells it from others as near); and how
-    many pixels its box has, 0 if it is not to be drawn. Planes and boxes have one more, of a triangle that is nowhere."""
+    """Of each triangle u, v and nearness as planes over the screen (value at its box's corner, slope across, slope
+    down); its box (a place for where its candidates begin, columns, first pixel, and what tells it from others as
+    near); and how many pixels its box has, 0 if it is not to be drawn. Planes and boxes have one more, of a triangle
+    that is nowhere."""
     n, f = heights.shape[:2]
     low, high = corner.amin(2).ceil().clamp(0, size), corner.amax(2).floor().clamp(-1, size - 1)
     wide, tall = (high - low + 1).clamp(min=0).int().unbind(-1)

@@ -9,7 +9,6 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -22,8 +21,8 @@ LOOKED_UP = ("index", "gather", "index_select")
 
 @dataclass(frozen=True)
 class Rate:
-    """Of batches of `heads` pictures of `size` px: heads a second as measured; bytes moved and floating point operations
-    of matrix products and convolutions for a head; kernels started for a batch."""
+    """Of batches of `heads` pictures of `size` px: heads a second as measured; for a head the bytes moved and the
+    floating point operations of matrix products and convolutions; kernels started for a batch."""
 
     heads: int
     size: int

@@ -59,7 +59,9 @@ class Source:
         with torch.backends.cudnn.flags(allow_tf32=False, deterministic=True):
             fields, lost = self._drawn(Dice(seeds, self.device), size)
         if lost.item():  # the one number that is waited for
-            raise FaceError(f"a batch of synthetic heads left out {lost.item()} points for want of room")
+            raise FaceError(
+                f"a batch of synthetic heads left out {lost.item()} points or things for want of room"
+            )
         return fields
 
     def _drawn(self, dice: Dice, size: int) -> tuple[dict[str, Tensor], Tensor]:
@@ -83,11 +85,13 @@ class Source:
             dice.uniform(0, 0.5), image,
         )  # fmt: skip
         landmarks = lots.vertices[:, self.head.marks]
-        image, region = before_the_face(dice, image, region & ~cloth, landmarks, camera, self.people)
+        image, region, lost_things = before_the_face(
+            dice, image, region & ~cloth, landmarks, camera, self.people
+        )
         fields = made.labels(image, region)
         fields["footprint"] = camera.footprint
         fields["expression"] = lots.beta
-        return fields, made.lost + lost_hair + lost_cloth
+        return fields, made.lost + lost_hair + lost_cloth + lost_things
 
     def drawn(self, lots: Sequence[Lot]) -> dict[tuple[int, int], Sample]:
         """The samples of a shard that are source B's, by their seeds."""
