@@ -7,6 +7,7 @@ from heads import head_model, needs_assets, random_head
 
 from facecli.train import raster as compiled
 from facecli.train.sample import euler
+from facecli.train.tensor import raster
 from facecli.train.tensor.raster import Fan, interpolate, rasterize
 
 SIZE = 96
@@ -81,6 +82,34 @@ def test_what_finds_no_room_is_counted():
     exact = together([mesh], room=(0.0, (room + int(cramped.lost)) / SIZE**2))
     assert exact.lost == 0
     assert torch.equal(exact.index, full.index)
+
+
+@pytest.mark.parametrize("room", [(30.0, 0.0), (0.0, 90.0)])
+def test_room_that_is_left_over_changes_nothing(room, monkeypatch):
+    """As on a device that is not asked how many candidates there are."""
+    meshes = [scattered(seed) for seed in (1, 2)]
+    counted = together(meshes, room=room)
+    monkeypatch.setattr(raster, "_counts_at_once", lambda device: False)
+    drawing = together(meshes, room=room)
+    assert drawing.lost == 0
+    assert torch.equal(drawing.index, counted.index) and torch.equal(drawing.bary, counted.bary)
+
+    def none(owner, u, v, w):
+        assert owner.max() < 2 * len(meshes[0][2])
+        return torch.zeros_like(owner, dtype=torch.bool)
+
+    assert not together(meshes, room=room, accept=none).drawn.any()
+    assert not together([(m[0] + 1000, *m[1:]) for m in meshes], room=room).drawn.any()
+
+
+def test_what_is_nowhere_has_a_place_however_much_room_is_left_over():
+    pixels, depth, faces = scattered(1)
+    _, boxes, _ = raster._set_up(
+        torch.from_numpy(pixels[faces])[None], torch.from_numpy(depth[faces])[None].float(), 512, False
+    )
+    _, columns, base, _ = boxes[-1].tolist()
+    last = 2**31 - 1
+    assert base + last // columns * 512 < last  # of whole numbers of 32 bits
 
 
 def test_nothing_drawn_is_nothing():

@@ -91,7 +91,7 @@ def rasterize(
     places = int((each * n + spare) * size * size)
     ends = count.cumsum(0)
     lost = (ends[-1] - places).clamp(min=0)
-    if pixels.device.type == "cpu":  # which need not wait to know how many there are
+    if _counts_at_once(pixels.device):
         places = min(places, int(ends[-1]))
     boxes[: n * f, 0] = (ends - count).int()
     place = torch.arange(places, device=pixels.device, dtype=torch.int32)
@@ -121,6 +121,11 @@ def rasterize(
     return Drawing(index, depth, lost, planes, boxes, heights)
 
 
+def _counts_at_once(device: torch.device) -> bool:
+    """A CPU need not wait to know how many candidates there are; a GPU would have to finish all that came before."""
+    return device.type == "cpu"
+
+
 def _set_up(
     corner: Float[Tensor, "n f 3 2"], heights: Float[Tensor, "n f 3"], size: int, both_sides: bool
 ) -> tuple[Float[Tensor, "t 9"], Int[Tensor, "t 4"], Int[Tensor, "n*f"]]:
@@ -147,7 +152,9 @@ def _set_up(
     base = picture + (low[..., 1] * size + low[..., 0]).int()
     last = torch.arange(f - 1, -1, -1, device=corner.device, dtype=torch.int32).expand(n, f)
     boxes = torch.stack([torch.zeros_like(base), wide.clamp(min=1), base, last], -1).reshape(n * f, 4)
-    nowhere = torch.full_like(planes[:1], -1), torch.ones_like(boxes[:1])
+    # one long row, that row and first pixel of whatever finds its place there stay whole numbers of 32 bits
+    nowhere = torch.full_like(planes[:1], -1), torch.zeros_like(boxes[:1])
+    nowhere[1][:, 1] = 2**30
     count = torch.where(shown, wide * tall, 0).reshape(n * f)
     return torch.cat([planes, nowhere[0]]), torch.cat([boxes, nowhere[1]]), count
 

@@ -29,8 +29,7 @@ from facecli.train.tensor.skin import People
 from facecli.train.tensor.tongue import Tongue
 
 BATCH = {"cpu": 4, "cuda": 64}
-"""Pictures of 256 px that are drawn at a time for shards, which take half a gigabyte each at most; a quarter as many of
-512 px."""
+"""Pictures of 256 px that are drawn at a time for shards: each takes 0.07 GB of memory; a quarter as many of 512 px."""
 
 
 class Source:
