@@ -58,7 +58,7 @@ class Dice:
     def below(self, count: int | Tensor, *shape: int) -> Int[Tensor, "n *shape"]:
         """Whole numbers from 0 to `count` - 1."""
         drawn = (self.random(*shape) * count).long()
-        return torch.minimum(drawn, torch.as_tensor(count - 1))
+        return drawn.clamp(max=count - 1)
 
     def choice(self, shares: Sequence[float], *shape: int) -> Int[Tensor, "n *shape"]:
         """Which of several, each with its share; those add up to 1."""

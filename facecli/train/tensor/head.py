@@ -46,7 +46,8 @@ class Camera:
     @property
     def axis(self) -> Float[Tensor, "n 3"]:
         """Unit vector of the camera frame through the crop's centre: depth is measured along it."""
-        middle = torch.linalg.solve(self.frame[:, :, :2], self.size / 2 - 0.5 - self.frame[:, :, 2])
+        # unlike `solve`, this does not wait for the device, to raise errors that a similarity cannot have
+        middle, _ = torch.linalg.solve_ex(self.frame[:, :, :2], self.size / 2 - 0.5 - self.frame[:, :, 2])
         ray = torch.cat([middle / FOCAL, torch.ones_like(middle[:, :1])], 1)
         return ray / ray.norm(dim=1, keepdim=True)
 

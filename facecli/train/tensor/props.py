@@ -84,7 +84,7 @@ def _rays(camera: Camera) -> tuple[Float[Tensor, "n 1 1 3"], Float[Tensor, "n s 
     """Where the camera is in the head frame, and the direction of each pixel there."""
     steps = torch.arange(camera.size, device=camera.frame.device, dtype=torch.float64)
     x, y = torch.meshgrid(steps, steps, indexing="xy")
-    inverse = torch.linalg.inv(camera.frame[:, :, :2])
+    inverse, _ = torch.linalg.inv_ex(camera.frame[:, :, :2])  # `inv` would wait for the device
     at = (
         (torch.stack([x, y], -1) - camera.frame[:, None, None, :, 2])
         @ inverse[:, None].transpose(2, 3)
