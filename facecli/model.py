@@ -88,6 +88,9 @@ class FaceNetwork(nn.Module):
         self.smooth = nn.ModuleList(conv(pyramid, pyramid) for _ in widths[1:])
         self.narrow = nn.Conv2d(pyramid, head, 1)
         self.fuse = conv(head, head)
+        self.sharpen = nn.Sequential(conv(head, head // 2), nn.Conv2d(head // 2, head, 1))
+        nn.init.zeros_(cast(Tensor, self.sharpen[1].weight))
+        nn.init.zeros_(_bias(cast(nn.Conv2d, self.sharpen[1])))
         self.region = nn.Sequential(conv(head, head // 2), nn.Conv2d(head // 2, 4, 1), nn.PixelShuffle(2))
         self.coarse = nn.Sequential(conv(head, head), nn.Conv2d(head, 6, 1))
         self.texture = nn.Conv2d(3, head, 4, 4)
@@ -163,7 +166,7 @@ class FaceNetwork(nn.Module):
             top = self.smooth[level](up + self.lateral[level](features[level]))  # ends at (n, 64, 64, 64)
         up = F.interpolate(self.narrow(top), scale_factor=2.0, mode="bilinear", align_corners=False)
         shared: Tensor = self.fuse(up + stem)
-        return shared
+        return shared + cast(Tensor, self.sharpen(shared))
 
     def recover(self, image: Tensor, shared: Tensor, coarse: Tensor) -> Tensor:
         """Detail from the 512 px crop, 0..1, the shared features and the coarse result."""

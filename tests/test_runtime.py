@@ -148,18 +148,6 @@ class OutOfMemoryError(RuntimeError):
     """Named as torch's."""
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        MemoryError(),
-        OutOfMemoryError("no room"),
-        RuntimeError("CUDA error: out of memory"),
-        RuntimeError(
-            "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Failed to allocate memory for requested buffer"
-        ),
-        RuntimeError("std::bad_alloc"),
-    ],
-)
 def random_maps(seed: int) -> Maps:
     rng = np.random.default_rng(seed)
     shapes = [(256, 256), (128, 128, 3), (128, 128), (128, 128), (128, 128), (512, 512)]
@@ -182,6 +170,18 @@ def test_the_mean_of_two_looks_is_half_way_whichever_came_first() -> None:
         np.testing.assert_allclose(value, (getattr(one, name) + getattr(other, name)) / 2, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OutOfMemoryError("no room"),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError(
+            "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Failed to allocate memory for requested buffer"
+        ),
+        RuntimeError("std::bad_alloc"),
+    ],
+)
 def test_out_of_memory_halves_the_batch_and_remembers(weights: Weights, error: Exception) -> None:
     network = Network(weights, device="cpu", threads=1)
     network._batch = 8

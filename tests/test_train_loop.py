@@ -250,6 +250,17 @@ def test_a_network_of_fewer_outputs_is_a_beginning():
     assert torch.equal(now[last][5:], fresh[last][5:])
 
 
+def test_a_network_without_the_sharpening_layers_is_the_same_beginning():
+    torch.manual_seed(2)
+    old, new = FaceNetwork(SMALL), FaceNetwork(SMALL)
+    known = {name: t for name, t in old.state_dict().items() if not name.startswith("sharpen.")}
+    loop.begin_with(new, known)
+    image = torch.rand(1, 3, 256, 256)
+    with torch.inference_mode():
+        for ours, before in zip(new.surface(image), old.surface(image), strict=True):
+            assert torch.equal(ours, before)  # they start as nothing at all
+
+
 @pytest.mark.parametrize("change", ["missing", "more", "larger"])
 def test_another_network_is_no_beginning(change):
     network = FaceNetwork(SMALL)

@@ -150,11 +150,12 @@ def train(
 
 
 def begin_with(network: FaceNetwork, parameters: dict[str, torch.Tensor]) -> None:
-    """Take over a network's parameters; channels that it did not have yet stay as they are. Raises RuntimeError where
-    the two do not fit."""
+    """Take over a network's parameters; layers and channels that it did not have yet stay as they are. Raises
+    RuntimeError where the two do not fit."""
     state = network.state_dict()
-    if state.keys() != parameters.keys():
-        raise RuntimeError(f"other parameters: {sorted(state.keys() ^ parameters.keys())}")
+    lacking = {name for name in state.keys() - parameters.keys() if not name.startswith("sharpen.")}
+    if lacking or parameters.keys() - state.keys():
+        raise RuntimeError(f"other parameters: {sorted(lacking | parameters.keys() - state.keys())}")
     for name, tensor in parameters.items():
         state[name][tuple(slice(size) for size in tensor.shape)] = tensor.float()
 
