@@ -118,7 +118,7 @@ def reconstruct(
     ] = False,
     mirror: Annotated[
         bool,
-        typer.Option("--mirror", help="Look at each face mirrored too: smaller errors, a tenth more time."),
+        typer.Option("--mirror", help="Look at each face mirrored too: smaller errors, an eighth more time."),
     ] = False,
     device: Device = "auto",
     focal: Focal = None,

@@ -133,6 +133,17 @@ class Reconstructor:
         """What `reconstruct` does, pausing wherever the network is to look. clock: is told the stages."""
         detections = self.detector.detect(image.pixels)
         clock.mark("detect")
+        faces = yield from self._faces(image, detections, clock)
+        if (
+            detections and not faces
+        ):  # nobody was there; somebody in the dark may have been overlooked for that
+            detections = self.detector.detect_in_the_dark(image.pixels)
+            clock.mark("detect")
+            faces = yield from self._faces(image, detections, clock)
+        return faces
+
+    def _faces(self, image: Image, detections: list[Detection], clock: Clock) -> Steps[list[Face]]:
+        """Those of the detections that are faces."""
         camera = camera_for(image.width, image.height, image.focal_35mm, self.focal)
         crops = [crop_from_detection(detection) for detection in detections]
         looks = yield from self._look(image, camera, crops, clock)

@@ -124,6 +124,32 @@ def test_two_runs_give_the_same_bytes(reconstructor: Reconstructor, astronaut: F
     assert again.mesh.faces.tobytes() == astronaut.mesh.faces.tobytes()
 
 
+def dark_room_with(name: str) -> Image:
+    """An example under a roof: a tenth of the light."""
+    return Image((photo(name).pixels * 0.1).astype(np.uint8))
+
+
+def test_who_sits_in_the_dark_is_seen_though_something_else_was_taken_for_a_face(
+    reconstructor: Reconstructor, astronaut: Face, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = dark_room_with("astronaut.jpg")
+    nobody = replace(
+        astronaut.detection, box=np.array([5.0, 400, 85, 500]), landmarks=astronaut.detection.landmarks + 250
+    )
+    monkeypatch.setattr(reconstructor.detector, "detect", lambda pixels: [nobody])
+    (face,) = reconstructor.reconstruct(image)
+    assert np.linalg.norm(face.landmarks[36:48].mean(0) - np.mean([RIGHT_EYE, LEFT_EYE], 0)) < 6, "pixels"
+
+
+def test_a_bright_photo_is_not_searched_again(
+    reconstructor: Reconstructor, astronaut: Face, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wall = Image(np.full((512, 512, 3), 200, np.uint8))
+    monkeypatch.setattr(reconstructor.detector, "detect", lambda pixels: [astronaut.detection])
+    assert reconstructor.detector.detect_in_the_dark(wall.pixels) == []
+    assert reconstructor.reconstruct(wall) == []
+
+
 @pytest.fixture(scope="module")
 def in_the_mirror() -> Reconstructor:
     return Reconstructor(device="cpu", threads=1, mirror=True)
