@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Float32, Int, Int32, UInt8
 
 from facecli.completion import Completion, glimpse, load_completion
 from facecli.errors import WeightsError
-from facecli.grid import Places, diffuse, enlarge, grid_normals, sample
+from facecli.grid import Places, around, diffuse, enlarge, grid_normals, sample
 from facecli.mesh import Group, Mesh, vertex_normals
 from facecli.weights import Weights
 
@@ -317,14 +317,11 @@ def _smooth(
 
     Where what is left over jumps from cell to cell, at nostrils and corners of the mouth, two surfaces were mixed.
     """
-    import cv2
-
     values, kept = residual.astype(np.float32), trust.astype(np.float32)
     agrees = np.ones_like(kept)
     for _ in range(2):
         kept = kept * agrees
-        around = cv2.GaussianBlur(np.dstack([values * kept[..., None], kept]), (0, 0), JUMP_CELLS)
-        off = values - around[..., :3] / np.maximum(around[..., 3:], 1e-6)
+        off = values - around(values, kept, JUMP_CELLS)
         agrees = np.clip(2 - np.sqrt(np.einsum("ijk,ijk->ij", off, off)) / np.float32(JUMP_MM), 0, 1)
     return np.asarray(agrees, np.float64)
 

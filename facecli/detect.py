@@ -87,14 +87,18 @@ class Detector:
         for quarters in ((0,), (1, 2, 3)):
             if faces := self._find(photo, views, quarters, threshold):
                 return faces
-        return self.detect_in_the_dark(pixels, threshold)
+        return self._find_brightened(pixels, views[-1], threshold)
 
     def detect_in_the_dark(
         self, pixels: UInt8[np.ndarray, "h w 3"], threshold: float = 0.6
     ) -> list[Detection]:
         """The faces of an RGB photo once it is brightened, best score first; none of a photo that is not dark."""
-        _, *views = _pyramid(pixels)
-        if np.median(views[-1].pixels) >= DARK:
+        return self._find_brightened(pixels, _pyramid(pixels)[-1], threshold)
+
+    def _find_brightened(
+        self, pixels: UInt8[np.ndarray, "h w 3"], smallest: _View, threshold: float
+    ) -> list[Detection]:
+        if np.median(smallest.pixels) >= DARK:
             return []
         photo, *views = _pyramid(_brightened(pixels))
         return self._find(photo, views, (0,), threshold)

@@ -12,7 +12,7 @@ from jaxtyping import Float, Float32, UInt8
 
 from facecli.blendshapes import Blendshapes
 from facecli.complete import FaceModel, Surface, left_over, with_left_over
-from facecli.grid import enlarge, sample, splat
+from facecli.grid import around, enlarge, sample, splat
 from facecli.identity import Explanation, Visible, explain, visible
 from facecli.pipeline import Face
 from facecli.texture import Skin, fill
@@ -81,13 +81,9 @@ def _believed(
 
     Relief is any photo's own; but where a whole cheek is off, the maps err rather than the model.
     """
-    import cv2
-
     weight = quality.sum(0)[..., None]
     mean = np.einsum("pij,pijk->ijk", quality, residuals) / np.maximum(weight, 1e-9)
-    known = np.concatenate([mean * weight, weight], 2).astype(np.float32)
-    blurred = cv2.GaussianBlur(known, (0, 0), BROAD)
-    broad = blurred[..., :3] / np.maximum(blurred[..., 3:], 1e-6)
+    broad = around(mean, weight[..., 0], BROAD)
     return np.asarray(
         broad * weight / (weight + broad_doubt) + (mean - broad) * weight / (weight + DOUBT), np.float64
     )

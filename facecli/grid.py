@@ -121,6 +121,17 @@ def diffuse(
     return filled[..., :-1] / np.maximum(filled[..., -1:], 1e-6), reached[..., None]
 
 
+def around(
+    values: Float[np.ndarray, "g g c"], weight: Float[np.ndarray, "g g"], sigma: float
+) -> Float32[np.ndarray, "g g c"]:
+    """The weighted mean of what is around each cell, in a Gaussian window of `sigma` cells."""
+    import cv2
+
+    known = np.concatenate([values * weight[..., None], weight[..., None]], 2).astype(np.float32)
+    wider = np.asarray(cv2.GaussianBlur(known, (0, 0), sigma))
+    return wider[..., :-1] / np.maximum(wider[..., -1:], np.float32(1e-6))
+
+
 def _blurred(grid: Float32[np.ndarray, "g g c"], sigma: float) -> Float32[np.ndarray, "g g c"]:
     """Gaussian blur with nothing beyond the edge; wide ones on a coarser grid."""
     import cv2

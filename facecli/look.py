@@ -24,7 +24,6 @@ class Look:
     """What the network saw in one crop."""
 
     crop: Crop
-    picture: UInt8[np.ndarray, "512 512 3"]  # what it was shown
     maps: Maps
     region: Bool[np.ndarray, "256 256"]
     place: tuple[Pose, float] | None  # of the template, and its distance in mm; None: no face
@@ -40,10 +39,10 @@ def ask(image: Image, pictures: UInt8[np.ndarray, "n 512 512 3"], clock: Clock) 
     return seen.maps
 
 
-def look_at(camera: Camera, crop: Crop, picture: UInt8[np.ndarray, "512 512 3"], maps: Maps) -> Look:
+def look_at(camera: Camera, crop: Crop, maps: Maps) -> Look:
     """The region of a crop's maps, and where the template would have to be to look like this."""
     region = region_mask(maps.region)
-    return Look(crop, picture, maps, region, placed_at(camera, crop, maps, region))
+    return Look(crop, maps, region, placed_at(camera, crop, maps, region))
 
 
 def placed_at(

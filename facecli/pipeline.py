@@ -134,9 +134,8 @@ class Reconstructor:
         detections = self.detector.detect(image.pixels)
         clock.mark("detect")
         faces = yield from self._faces(image, detections, clock)
-        if (
-            detections and not faces
-        ):  # nobody was there; somebody in the dark may have been overlooked for that
+        if detections and not faces:
+            # Nobody was there; somebody in the dark may have been overlooked for that.
             detections = self.detector.detect_in_the_dark(image.pixels)
             clock.mark("detect")
             faces = yield from self._faces(image, detections, clock)
@@ -164,9 +163,8 @@ class Reconstructor:
     def _look(self, image: Image, camera: Camera, crops: list[Crop], clock: Clock) -> Steps[list[Look]]:
         if not crops:
             return []
-        pictures = np.stack([exposed(crop.warp(image.pixels, INPUT)) for crop in crops])
-        seen = yield from ask(image, pictures, clock)
-        return [look_at(camera, *each) for each in zip(crops, pictures, seen, strict=True)]
+        seen = yield from ask(image, _pictures(image, crops), clock)
+        return [look_at(camera, *each) for each in zip(crops, seen, strict=True)]
 
     def _reframe(self, image: Image, camera: Camera, looks: list[Look], clock: Clock) -> Steps[list[Look]]:
         """Look once more, with a better crop, at the faces that the detector framed badly."""
@@ -191,10 +189,10 @@ class Reconstructor:
         placed = [i for i, look in enumerate(looks) if look.place is not None]
         if not placed:
             return looks
-        seen = yield from ask(image, np.stack([looks[i].picture[:, ::-1] for i in placed]), clock)
+        seen = yield from ask(image, _pictures(image, [looks[i].crop for i in placed])[:, :, ::-1], clock)
         for i, maps in zip(placed, seen, strict=True):
             one = looks[i]
-            both = look_at(camera, one.crop, one.picture, one.maps.mean(maps.mirrored()))
+            both = look_at(camera, one.crop, one.maps.mean(maps.mirrored()))
             if both.place is not None:  # never trade a face for none
                 looks[i] = both
         return looks
@@ -273,6 +271,11 @@ class Reconstructor:
             self.detail_scale,
             expression,
         )
+
+
+def _pictures(image: Image, crops: list[Crop]) -> UInt8[np.ndarray, "n 512 512 3"]:
+    """What the network is shown of crops, at least one."""
+    return np.stack([exposed(crop.warp(image.pixels, INPUT)) for crop in crops])
 
 
 def _from_a_distance(camera: Camera, looks: list[Look]) -> tuple[Camera, list[Look]]:

@@ -110,8 +110,7 @@ class View:
         """What the pipeline has after the network; maps as `maps` makes them, or others."""
         from facecli.look import look_at
 
-        picture = np.zeros((512, 512, 3), np.uint8)  # the maps are given: nobody looks at it
-        return look_at(self.camera, self.crop, picture, self.maps() if maps is None else maps)
+        return look_at(self.camera, self.crop, self.maps() if maps is None else maps)
 
     @property
     def distance(self):

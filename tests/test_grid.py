@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from facecli.grid import Places, diffuse, enlarge, sample, splat
+from facecli.grid import Places, around, diffuse, enlarge, sample, splat
 
 
 def test_sampling_undoes_splatting() -> None:
@@ -23,6 +23,16 @@ def test_diffusion_keeps_what_is_known_and_reaches_everywhere() -> None:
     known = values[trust > 0]
     assert known.min() - 1e-5 <= filled.min() and filled.max() <= known.max() + 1e-5
     assert reach[25, 45, 0] == 1 and 0 < reach[60, 2, 0] < 0.2
+
+
+def test_what_is_around_counts_by_its_weight_alone() -> None:
+    rng = np.random.default_rng(5)
+    values, weight = rng.normal(0, 1, (24, 24, 2)), (rng.random((24, 24)) < 0.7).astype(float)
+    even = np.broadcast_to([3.0, -2.0], values.shape)
+    np.testing.assert_allclose(around(even, weight, 2.0), even, rtol=1e-5)
+    hidden = np.where(weight[..., None] > 0, values, 1e3)
+    assert np.array_equal(around(hidden, weight, 2.0), around(values, weight, 2.0))
+    assert np.array_equal(around(values, np.zeros_like(weight), 2.0), np.zeros_like(values))
 
 
 def test_between_cells_a_plane_is_itself_and_beyond_the_edge_the_edge_goes_on() -> None:
