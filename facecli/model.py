@@ -168,6 +168,14 @@ class FaceNetwork(nn.Module):
         shared: Tensor = self.fuse(up + stem)
         return shared + cast(Tensor, self.sharpen(shared))
 
+    def hidden(self) -> list[tuple[nn.Conv2d, nn.Conv2d]]:
+        """The convolutions, each before a ReLU, to which one other alone listens, and that one; in the order of use."""
+        blocks = [module for module in self.modules() if isinstance(module, Block)]
+        pairs = [(_first(block.first), block.second) for block in blocks]
+        pairs += [_layers(head) for head in (self.sharpen, self.region, self.coarse)]
+        one, other, last = self.detail[1], self.detail[2], self.detail[3]
+        return [*pairs, (_first(one), _first(other)), (_first(other), cast(nn.Conv2d, last))]
+
     def recover(self, image: Tensor, shared: Tensor, coarse: Tensor) -> Tensor:
         """Detail from the 512 px crop, 0..1, the shared features and the coarse result."""
         detail: Tensor = self.detail(shared + self.texture(image) + self.relief(coarse))
@@ -176,7 +184,12 @@ class FaceNetwork(nn.Module):
 
 def _layers(head: nn.Sequential) -> tuple[nn.Conv2d, nn.Conv2d]:
     """The two convolutions of a head."""
-    return cast(nn.Conv2d, cast(nn.Sequential, head[0])[0]), cast(nn.Conv2d, head[1])
+    return _first(head[0]), cast(nn.Conv2d, head[1])
+
+
+def _first(layer: nn.Module) -> nn.Conv2d:
+    """The convolution of a `conv`."""
+    return cast(nn.Conv2d, cast(nn.Sequential, layer)[0])
 
 
 def _bias(layer: nn.Conv2d) -> Tensor:

@@ -17,6 +17,7 @@ from facecli.model import FaceNetwork, ModelConfig
 from facecli.train import loader, loop
 from facecli.train.losses import WEIGHTS
 from facecli.train.shards import pack
+from facecli.train.team import Team
 
 SMALL = ModelConfig(widths=(8, 8, 12, 12, 16), depths=(1, 1, 1, 1), pyramid=8, head=8)
 RECIPE = loop.Recipe(seconds=1000, batch_size=4, warmup_steps=3, small_share=0.0, seed=5)
@@ -250,15 +251,32 @@ def test_a_network_of_fewer_outputs_is_a_beginning():
     assert torch.equal(now[last][5:], fresh[last][5:])
 
 
-def test_a_network_without_the_sharpening_layers_is_the_same_beginning():
-    torch.manual_seed(2)
-    old, new = FaceNetwork(SMALL), FaceNetwork(SMALL)
-    known = {name: t for name, t in old.state_dict().items() if not name.startswith("sharpen.")}
-    loop.begin_with(new, known)
-    image = torch.rand(1, 3, 256, 256)
-    with torch.inference_mode():
-        for ours, before in zip(new.surface(image), old.surface(image), strict=True):
-            assert torch.equal(ours, before)  # they start as nothing at all
+def test_dead_channels_begin_anew_with_a_training_and_only_then(shards, tmp_path, capsys):
+    torch.manual_seed(3)
+    network = FaceNetwork(SMALL)
+    network.coarse[0][0].bias.data[2] = -1e4
+    save_file(network.state_dict(), tmp_path / "network.safetensors")
+    recipe, start = replace(RECIPE, revive=True), tmp_path / "network.safetensors"
+    loop.train(shards, tmp_path / "run", recipe, SMALL, stop_after=-1, start=start)
+    assert "1 dead channels of coarse.0.0 begin anew" in capsys.readouterr().err
+    tensors, _ = contents(tmp_path / "run")
+    assert tensors["network.coarse.0.0.bias"][2] > -100
+    assert torch.equal(tensors["average.coarse.0.0.weight"], tensors["network.coarse.0.0.weight"])
+    loop.train(shards, tmp_path / "run", recipe, SMALL, stop_after=-1, start=start)
+    assert "begin anew" not in capsys.readouterr().err
+
+
+def test_all_members_of_a_team_revive_alike(shards):
+    """Each holds a network of its own, and from then on they share nothing but gradients."""
+    networks = []
+    for rank in range(2):
+        torch.manual_seed(4)
+        network = FaceNetwork(SMALL)
+        network.coarse[0][0].bias.data[:3] = -1e4
+        loop.begin_anew(network, shards, RECIPE, Team(rank, 2))
+        networks.append(network.state_dict())
+    assert all(torch.equal(networks[0][name], networks[1][name]) for name in networks[0])
+    assert networks[0]["coarse.0.0.bias"].min() > -100
 
 
 @pytest.mark.parametrize("change", ["missing", "more", "larger"])

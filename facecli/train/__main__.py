@@ -160,6 +160,9 @@ def fit_network(
     detail_alone: Annotated[
         bool, typer.Option("--detail-alone", help="Only the detail head learns, to finish it.")
     ] = False,
+    revive: Annotated[
+        bool, typer.Option("--revive", help="Channels that never fire begin anew before the first step.")
+    ] = False,
     without: Annotated[
         list[str] | None,
         typer.Option(help="Do without: portraits, degradations or correspondence. Repeat for more."),
@@ -199,6 +202,7 @@ def fit_network(
         warmup_steps=warmup_steps,
         small_share=small_share,
         detail_alone=detail_alone,
+        revive=revive,
         without=tuple(without or ()),
         seed=seed,
     )

@@ -17,7 +17,11 @@ from safetensors.torch import load_file, save_file
 from facecli.model import FaceNetwork, ModelConfig
 from facecli.train.loader import batches
 from facecli.train.losses import WEIGHTS, Targets, losses, relief, total
+from facecli.train.revive import revive
 from facecli.train.team import Team
+
+REVIVAL = 64
+"""Samples that tell which channels are dead."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,8 @@ class Recipe:
     """What one training is. The learning rate falls over `seconds` of training time, whoever gives them, or over
     `samples` where that is not 0; for the first `small_share` of it the net sees crops of half the size, four times
     as many, and no detail. With `detail_alone` only the detail head learns, from samples that have detail, and the
-    rest stays as it is. `without`: see `loader.WITHOUT`."""
+    rest stays as it is. With `revive` dead channels begin anew before the first step. `without`: see
+    `loader.WITHOUT`."""
 
     seconds: float
     samples: int = 0
@@ -37,6 +42,7 @@ class Recipe:
     small_share: float = 0.25
     detail_factor: float = 4.0
     detail_alone: bool = False
+    revive: bool = False
     without: tuple[str, ...] = ()
     seed: int = 0
 
@@ -70,6 +76,9 @@ def train(
     network = FaceNetwork(config)
     if start is not None:
         begin_with(network, load_file(start))
+    checkpoint = folder / "checkpoint.safetensors"
+    if recipe.revive and not checkpoint.exists():
+        begin_anew(network, shards, recipe, team)
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
     parts = groups(network, recipe)
@@ -78,7 +87,6 @@ def train(
         parts, recipe.learning_rate, betas=(0.9, 0.98), weight_decay=recipe.weight_decay
     )
     progress = Progress()
-    checkpoint = folder / "checkpoint.safetensors"
     if checkpoint.exists():
         progress = load(checkpoint, network, average, optimiser)
     if progress.step and team.leads:
@@ -150,14 +158,22 @@ def train(
 
 
 def begin_with(network: FaceNetwork, parameters: dict[str, torch.Tensor]) -> None:
-    """Take over a network's parameters; layers and channels that it did not have yet stay as they are. Raises
-    RuntimeError where the two do not fit."""
+    """Take over a network's parameters; channels that it did not have yet stay as they are. Raises RuntimeError where
+    the two do not fit."""
     state = network.state_dict()
-    lacking = {name for name in state.keys() - parameters.keys() if not name.startswith("sharpen.")}
-    if lacking or parameters.keys() - state.keys():
-        raise RuntimeError(f"other parameters: {sorted(lacking | parameters.keys() - state.keys())}")
+    if others := state.keys() ^ parameters.keys():
+        raise RuntimeError(f"other parameters: {sorted(others)}")
     for name, tensor in parameters.items():
         state[name][tuple(slice(size) for size in tensor.shape)] = tensor.float()
+
+
+def begin_anew(network: FaceNetwork, shards: Path, recipe: Recipe, team: Team) -> None:
+    """Revive what is dead, in all members of a team alike: they look at the same samples."""
+    samples = next(batches(shards, REVIVAL, recipe.seed, workers=0, without=recipe.without))
+    image, sharp = (samples[key].permute(0, 3, 1, 2).float() / 255 for key in ("image", "sharp"))
+    for name, count in revive(network, image, sharp, samples["rows"]).items():
+        if team.leads:
+            sys.stderr.write(f"{count} dead channels of {name} begin anew\n")
 
 
 def groups(network: FaceNetwork, recipe: Recipe) -> list[dict[str, Any]]:
