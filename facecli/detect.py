@@ -5,6 +5,7 @@ at several. And it labels the points of a leaning or upside-down head as if upri
 every proposal is read again on eight rotated crops, and the best reading upright in its own crop counts.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,29 +80,25 @@ class Detector:
         self._session: Any = cpu_session(model, threads, "detector.onnx")
 
     def detect(self, pixels: UInt8[np.ndarray, "h w 3"], threshold: float = 0.6) -> list[Detection]:
-        """The faces of an RGB photo, best score first."""
+        """The faces of an RGB photo, best score first: the first of `passes` that finds any."""
+        return next(self.passes(pixels, threshold), [])
+
+    def passes(self, pixels: UInt8[np.ndarray, "h w 3"], threshold: float = 0.6) -> Iterator[list[Detection]]:
+        """The faces of an RGB photo, best score first, each time one is found in another way; made when asked for.
+
+        Heads on their side or upside down may not be proposed at all, so without a face the photo is turned; after
+        that a dark one is brightened. Whoever does not believe in the faces of one pass asks for the next.
+        """
         if pixels.shape[0] == 0 or pixels.shape[1] == 0:
-            return []
+            return
         photo, *views = _pyramid(pixels)
-        # Heads on their side or upside down may not be proposed at all: without a face, turn the photo.
         for quarters in ((0,), (1, 2, 3)):
             if faces := self._find(photo, views, quarters, threshold):
-                return faces
-        return self._find_brightened(pixels, views[-1], threshold)
-
-    def detect_in_the_dark(
-        self, pixels: UInt8[np.ndarray, "h w 3"], threshold: float = 0.6
-    ) -> list[Detection]:
-        """The faces of an RGB photo once it is brightened, best score first; none of a photo that is not dark."""
-        return self._find_brightened(pixels, _pyramid(pixels)[-1], threshold)
-
-    def _find_brightened(
-        self, pixels: UInt8[np.ndarray, "h w 3"], smallest: _View, threshold: float
-    ) -> list[Detection]:
-        if np.median(smallest.pixels) >= DARK:
-            return []
-        photo, *views = _pyramid(_brightened(pixels))
-        return self._find(photo, views, (0,), threshold)
+                yield faces
+        if np.median(views[-1].pixels) < DARK:
+            photo, *views = _pyramid(_brightened(pixels))
+            if faces := self._find(photo, views, (0,), threshold):
+                yield faces
 
     def _find(
         self, photo: _View, views: list[_View], quarters: tuple[int, ...], threshold: float

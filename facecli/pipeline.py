@@ -131,15 +131,13 @@ class Reconstructor:
 
     def steps(self, image: Image, clock: Clock) -> Steps[list[Face]]:
         """What `reconstruct` does, pausing wherever the network is to look. clock: is told the stages."""
-        detections = self.detector.detect(image.pixels)
-        clock.mark("detect")
-        faces = yield from self._faces(image, detections, clock)
-        if detections and not faces:
-            # Nobody was there; somebody in the dark may have been overlooked for that.
-            detections = self.detector.detect_in_the_dark(image.pixels)
+        # Where nobody is after all that the detector took for a face, somebody else may have been overlooked for that.
+        for detections in self.detector.passes(image.pixels):
             clock.mark("detect")
-            faces = yield from self._faces(image, detections, clock)
-        return faces
+            if faces := (yield from self._faces(image, detections, clock)):
+                return faces
+        clock.mark("detect")
+        return []
 
     def _faces(self, image: Image, detections: list[Detection], clock: Clock) -> Steps[list[Face]]:
         """Those of the detections that are faces."""

@@ -260,6 +260,22 @@ def test_detecting_is_silent_and_leaves_the_photo_alone(
     assert (portrait == before).all()
 
 
+def test_passes_are_made_when_they_are_asked_for(
+    detector: Detector, portrait: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, made = detector._find, []
+    monkeypatch.setattr(detector, "_find", lambda *given: made.append(given[2]) or real(*given))
+    passes = detector.passes(portrait)
+    assert made == []
+    (first,) = next(passes)
+    assert made == [(0,)]
+    (turned,) = next(passes)
+    assert made == [(0,), (1, 2, 3)]
+    assert distance(turned, first.landmarks) < 0.1, "the same face, however it was found"
+    assert list(passes) == []
+    assert len(made) == 2, "a bright photo is not brightened"
+
+
 # --- in the dark
 
 

@@ -1,5 +1,6 @@
 """The whole method on real photographs, with the weights that ship."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from facecli import runtime
 from facecli.clock import Clock
 from facecli.crop import crop_from_square
-from facecli.detect import Detection
+from facecli.detect import Detection, Detector
 from facecli.errors import DeviceError
 from facecli.images import Image, read_image
 from facecli.pipeline import Face, Reconstructor, _credible, _difference, _is_absurd, _is_off, _texture_size
@@ -124,30 +125,56 @@ def test_two_runs_give_the_same_bytes(reconstructor: Reconstructor, astronaut: F
     assert again.mesh.faces.tobytes() == astronaut.mesh.faces.tobytes()
 
 
-def dark_room_with(name: str) -> Image:
-    """An example under a roof: a tenth of the light."""
-    return Image((photo(name).pixels * 0.1).astype(np.uint8))
+def nobody_like(detection: Detection) -> Detection:
+    """Taken for a face, in a corner of the astronaut's photo."""
+    return replace(detection, box=np.array([5.0, 400, 85, 500]), landmarks=detection.landmarks + 250)
+
+
+def led_astray(detector: Detector, nobody: Detection) -> Callable[..., Iterator[list[Detection]]]:
+    """The passes of a detector that at first sees nobody but this one."""
+    real = detector.passes
+
+    def passes(pixels: np.ndarray) -> Iterator[list[Detection]]:
+        yield [nobody]
+        yield from real(pixels)
+
+    return passes
 
 
 def test_who_sits_in_the_dark_is_seen_though_something_else_was_taken_for_a_face(
     reconstructor: Reconstructor, astronaut: Face, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    image = dark_room_with("astronaut.jpg")
-    nobody = replace(
-        astronaut.detection, box=np.array([5.0, 400, 85, 500]), landmarks=astronaut.detection.landmarks + 250
-    )
-    monkeypatch.setattr(reconstructor.detector, "detect", lambda pixels: [nobody])
+    image = Image((photo("astronaut.jpg").pixels * 0.1).astype(np.uint8))
+    passes = led_astray(reconstructor.detector, nobody_like(astronaut.detection))
+    monkeypatch.setattr(reconstructor.detector, "passes", passes)
     (face,) = reconstructor.reconstruct(image)
     assert np.linalg.norm(face.landmarks[36:48].mean(0) - np.mean([RIGHT_EYE, LEFT_EYE], 0)) < 6, "pixels"
 
 
-def test_a_bright_photo_is_not_searched_again(
+def test_where_nobody_is_no_pass_is_left_out(
     reconstructor: Reconstructor, astronaut: Face, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wall = Image(np.full((512, 512, 3), 200, np.uint8))
-    monkeypatch.setattr(reconstructor.detector, "detect", lambda pixels: [astronaut.detection])
-    assert reconstructor.detector.detect_in_the_dark(wall.pixels) == []
+    asked, wall = [], Image(np.full((512, 512, 3), 200, np.uint8))
+
+    def passes(pixels: np.ndarray) -> Iterator[list[Detection]]:
+        for number in range(3):
+            asked.append(number)
+            yield [astronaut.detection]
+
+    monkeypatch.setattr(reconstructor.detector, "passes", passes)
     assert reconstructor.reconstruct(wall) == []
+    assert asked == [0, 1, 2]
+
+
+def test_a_face_found_at_once_is_not_sought_in_other_ways(
+    reconstructor: Reconstructor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, found = reconstructor.detector._find, []
+    monkeypatch.setattr(
+        reconstructor.detector, "_find", lambda *given: found.append(given[2]) or real(*given)
+    )
+    assert reconstructor.reconstruct(photo("astronaut.jpg"))
+    assert found == [(0,)]
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +196,7 @@ def test_looking_in_the_mirror_too_makes_left_and_right_alike(
 ) -> None:
     image = photo(name)
     found = in_the_mirror.detector.detect(image.pixels)[:1]
-    monkeypatch.setattr(in_the_mirror.detector, "detect", lambda pixels: found)
+    monkeypatch.setattr(in_the_mirror.detector, "passes", lambda pixels: iter([found]))
     (face,) = in_the_mirror.reconstruct(image)
     found = [seen_from_behind(found[0], image.width)]
     (other,) = in_the_mirror.reconstruct(replace(image, pixels=image.pixels[:, ::-1].copy()))
