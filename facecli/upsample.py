@@ -5,8 +5,8 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Bool, Float, Float32
 
-_FIT_RADIUS, _FIT_SIGMA = 4, 1.5
-_FLATTENING = 0.01
+FIT_RADIUS, FIT_SIGMA = 4, 1.5
+FLATTENING = 0.01
 _NEGLIGIBLE = 1e-12
 
 
@@ -22,7 +22,7 @@ def upsample_masked(
     """
     height, width = mask.shape
     planes = _continued(values.reshape(height, width, -1), mask)
-    down, across = _spline_matrix(height, size), _spline_matrix(width, size)
+    down, across = spline_matrix(height, size), spline_matrix(width, size)
     # One contiguous plane per channel: strided ones never reach the fast matrix product.
     finer = down @ np.ascontiguousarray(planes.transpose(2, 0, 1)) @ across.T
     finer = np.ascontiguousarray(finer.transpose(1, 2, 0), values.dtype)
@@ -48,8 +48,8 @@ def _continued(
     by_label[label[mask]] = known[mask]
     result: Float32[np.ndarray, "h w c"] = np.where(mask[..., None], known, by_label[label])
 
-    offset = np.arange(-_FIT_RADIUS, _FIT_RADIUS + 1, dtype=np.float32)
-    window = np.exp(-(offset**2) / (2 * _FIT_SIGMA**2))
+    offset = np.arange(-FIT_RADIUS, FIT_RADIUS + 1, dtype=np.float32)
+    window = np.exp(-(offset**2) / (2 * FIT_SIGMA**2))
 
     def moment(image: Float32[np.ndarray, "h w *c"], x: int, y: int) -> Float[np.ndarray, "ring *c"]:
         filtered = cv2.sepFilter2D(
@@ -57,10 +57,10 @@ def _continued(
         )
         return np.asarray(filtered.reshape(image.shape)[ring], np.float64)
 
-    near = cv2.dilate(mask.astype(np.uint8), np.ones((2 * _FIT_RADIUS - 1, 2 * _FIT_RADIUS - 1), np.uint8))
+    near = cv2.dilate(mask.astype(np.uint8), np.ones((2 * FIT_RADIUS - 1, 2 * FIT_RADIUS - 1), np.uint8))
     ring = (near > 0) & ~mask
     m = {(x, y): moment(inside, x, y) for x in range(3) for y in range(3) if x + y <= 2}
-    slope = _FLATTENING * m[0, 0]
+    slope = FLATTENING * m[0, 0]
     system = np.stack(
         [m[0, 0], m[1, 0], m[0, 1], m[1, 0], m[2, 0] + slope, m[1, 1], m[0, 1], m[1, 1], m[0, 2] + slope],
         axis=-1,
@@ -79,7 +79,7 @@ def _continued(
 
 
 @lru_cache(maxsize=16)
-def _spline_matrix(size: int, finer: int) -> Float[np.ndarray, "finer size"]:
+def spline_matrix(size: int, finer: int) -> Float[np.ndarray, "finer size"]:
     """Samples at `size` pixel centres to their cubic spline at `finer` pixel centres of the same extent."""
     # Coefficients with two more at each end, continued in a straight line.
     ends = np.zeros((size + 4, size))

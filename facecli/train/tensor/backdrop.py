@@ -7,6 +7,7 @@ from torch.nn import functional
 
 from facecli.train.tensor.dice import Dice
 from facecli.train.tensor.filters import blur, resized
+from facecli.train.tensor.fusion import fused
 
 OUT_OF_FOCUS = (0.0, 3.0, 8.0, 20.0)
 """Blur, pixels at 512 px."""
@@ -14,6 +15,7 @@ COARSER = 4
 """Blurred ones are made at this part of the resolution."""
 
 
+@fused
 def backdrop(dice: Dice, crops: UInt8[Tensor, "p c c 3"], size: int) -> Float[Tensor, "n s s 3"]:
     """sRGB, 0..255, as `facecli.train.props.background` draws it."""
     n, side = dice.n, crops.shape[1]

@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from facecli.train.tensor.filters import blur
+from facecli.train.tensor.fusion import fused
 from facecli.train.tensor.head import Camera
 from facecli.train.tensor.raster import interpolate, rasterize
 
@@ -48,10 +49,8 @@ def draw(
 ) -> tuple[Float[Tensor, "n s s 3"], Float[Tensor, "n s s"], Int[Tensor, ""]]:
     """Colours, 0..255 x `shade`, of the cards that are `worn`, and their 1 / depth, 0 where none is nearer than
     `before`; and how many candidates were lost."""
-    n, f = cards.faces.shape[:2]
-    placed = camera.placed(cards.vertices)
-    z = placed[..., 2].double()
-    near = torch.where((z > 1) & worn[:, None], 1 / z.clamp(min=1), -1.0)
+    f = cards.faces.shape[1]
+    pixels, near = _projected(cards.vertices, camera, worn)
 
     def opaque(
         owner: Int[Tensor, "c"], u: Float[Tensor, "c"], v: Float[Tensor, "c"], w: Float[Tensor, "c"]
@@ -59,17 +58,39 @@ def draw(
         head = torch.div(owner, f, rounding_mode="floor")
         return cards.atlas[cards.looked_up(owner, torch.stack([u, v, w], -1), head), -1] >= OPAQUE
 
-    drawing = rasterize(
-        camera.pixels(placed), near, cards.faces, camera.size, opaque, both_sides=True, room=SHEETS
-    )
-    drawn = drawing.drawn & (drawing.near > before)
-    head = torch.arange(n, device=z.device)[:, None, None].expand(drawn.shape)
-    face = (drawing.index.clamp(min=0) + head * f).flatten()
-    colour = cards.atlas[cards.looked_up(face, drawing.flat.reshape(-1, 3), head.flatten()), :-1].float()
-    lit = interpolate(shade[..., None], cards.faces, drawing.index, drawing.flat)
-    colour = colour.reshape(*drawn.shape, -1) * lit
+    drawing = rasterize(pixels, near, cards.faces, camera.size, opaque, both_sides=True, room=SHEETS)
+    colour, shown = _coloured(cards, drawing.index, drawing.near, drawing.flat, shade, before)
+    return colour, shown, drawing.lost
+
+
+@fused
+def _projected(
+    vertices: Float[Tensor, "n v 3"], camera: Camera, worn: Bool[Tensor, "n"]
+) -> tuple[Float[Tensor, "n v 2"], Float[Tensor, "n v"]]:
+    """On the picture; and how near, if worn."""
+    placed = camera.placed(vertices)
+    z = placed[..., 2].double()
+    return camera.pixels(placed), torch.where((z > 1) & worn[:, None], 1 / z.clamp(min=1), -1.0)
+
+
+@fused
+def _coloured(
+    cards: Cards,
+    index: Int[Tensor, "n s s"],
+    near: Float[Tensor, "n s s"],
+    flat: Float[Tensor, "n s s 3"],
+    shade: Float[Tensor, "n v"],
+    before: Float[Tensor, "n s s"],
+) -> tuple[Float[Tensor, "n s s 3"], Float[Tensor, "n s s"]]:
+    """`draw`, of what the drawing found."""
+    n, f = cards.faces.shape[:2]
+    drawn = (index >= 0) & (near > before)
+    head = torch.arange(n, device=index.device)[:, None, None].expand(drawn.shape)
+    face = (index.clamp(min=0) + head * f).flatten()
+    colour = cards.atlas[cards.looked_up(face, flat.reshape(-1, 3), head.flatten()), :-1].float()
+    colour = colour.reshape(*drawn.shape, -1) * interpolate(shade[..., None], cards.faces, index, flat)
     colour = torch.where(drawn[..., None], colour, 0).expand(*drawn.shape, 3)
-    return colour, torch.where(drawn, drawing.near, 0), drawing.lost
+    return colour, torch.where(drawn, near, 0)
 
 
 def lay(

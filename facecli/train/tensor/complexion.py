@@ -6,10 +6,13 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from facecli.train.complexion import BACK_CORNER, EYE_CENTRES, FIBRES, IRIS_ANGLE, LINEAR, SHRUNK
+from facecli.train.complexion import BACK_CORNER, EYE_CENTRES, FIBRES, IRIS_ANGLE, SHRUNK
 from facecli.train.headmodel import BACK, FACE, GUMS, LACRIMAL, SCLERA_LEFT, TEETH
 from facecli.train.tensor.filters import between
-from facecli.train.tensor.resident import numbers, resident
+from facecli.train.tensor.resident import numbers
+
+_SHRUNK, _LEFT, _TOP = float(SHRUNK), float(BACK_CORNER[0]), float(BACK_CORNER[1])
+_EYE_CENTRES = tuple(tuple(centre.tolist()) for centre in EYE_CENTRES)
 
 
 @dataclass(frozen=True)
@@ -62,14 +65,13 @@ def colours(
     haired = (painted.flatten(1).any(1) | ~look.shaved)[:, None, None]
 
     column, row = texel.flatten(1, 2).unbind(-1)
-    skin = _light_of(look.albedo, column, row).reshape(coordinate.shape)
-    behind = _light_of(look.back, column * float(SHRUNK) - float(BACK_CORNER[0]),
-                       row * float(SHRUNK) - float(BACK_CORNER[1])).reshape(coordinate.shape)  # fmt: skip
+    skin = between(look.albedo, column, row).reshape(coordinate.shape)
+    behind = between(look.back, column * _SHRUNK - _LEFT, row * _SHRUNK - _TOP).reshape(coordinate.shape)
 
     def plain(tone: Float[Tensor, "n 3"]) -> Float[Tensor, "n 1 1 3"]:
         return tone[:, None, None]
 
-    colour = torch.where(back[..., None], behind, skin)
+    colour = linear(torch.where(back[..., None], behind, skin))
     hairy = haired & (painted | (back & (y >= look.nape[:, None, None])))
     colour = torch.where(hairy[..., None], plain(look.hair) * (0.5 + strands)[..., None], colour)
     clothed = (face | back) & (y < -165 + 0.15 * x.abs())
@@ -97,18 +99,15 @@ def _strands(fibre: Float[Tensor, "n k k"], coordinate: Float[Tensor, "n s s 3"]
     return (upper + (lower - upper) * v).reshape(coordinate.shape[:3])
 
 
-def _light_of(
-    picture: UInt8[Tensor, "n t t 3"], column: Float[Tensor, "n p"], row: Float[Tensor, "n p"]
-) -> Float[Tensor, "n p 3"]:
-    """Light of an sRGB picture between its pixels."""
-    grey = (between(picture, column, row) + 0.5).long()
-    return resident(LINEAR, picture.device)[grey]
+def linear(srgb: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """Light of sRGB, 0..255, to the nearest whole grey."""
+    return ((srgb + 0.5).floor() / 255) ** 2.2
 
 
 def _eye_colour(look: Look, coordinate: Float[Tensor, "n s s 3"]) -> Float[Tensor, "n s s 3"]:
     """Sclera, iris with a dark limbus, pupil, from where on the eyeball a point sits in the mean head."""
-    centres = resident(EYE_CENTRES, coordinate.device)
-    ray = coordinate - torch.where(coordinate[..., :1] < 0, centres[1], centres[0])
+    left, right = (numbers(coordinate.device, *centre) for centre in _EYE_CENTRES)
+    ray = coordinate - torch.where(coordinate[..., :1] < 0, right, left)
     angle = torch.atan2(torch.hypot(ray[..., 0], ray[..., 1]), ray[..., 2])[..., None]
     around = torch.atan2(ray[..., 1], ray[..., 0])[..., None]
     rays, phase, white, pupil = (

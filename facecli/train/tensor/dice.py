@@ -4,8 +4,10 @@ They are drawn by NumPy, some thousands for each sample at once, and dealt out o
 the same places to every sample, so that nothing that a sample decides moves another's.
 """
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -33,7 +35,7 @@ class Dice:
 
     def random(self, *shape: int) -> Float[Tensor, "n *shape"]:
         """From 0 up to 1."""
-        count = int(np.prod(shape, dtype=int))
+        count = math.prod(shape)
         begin, self._at_even = self._at_even, self._at_even + count
         if self._at_even > EVEN:
             raise ValueError(f"a sample has no more than {EVEN} even numbers")
@@ -45,7 +47,7 @@ class Dice:
 
     def normal(self, mean: float, spread: float | Tensor, *shape: int) -> Float[Tensor, "n *shape"]:
         """Normally distributed."""
-        count = int(np.prod(shape, dtype=int))
+        count = math.prod(shape)
         begin, self._at_normal = self._at_normal, self._at_normal + count
         if self._at_normal > NORMAL:
             raise ValueError(f"a sample has no more than {NORMAL} normal numbers")
@@ -62,8 +64,8 @@ class Dice:
 
     def choice(self, shares: Sequence[float], *shape: int) -> Int[Tensor, "n *shape"]:
         """Which of several, each with its share; those add up to 1."""
-        ends = numbers(self.device, *np.cumsum(shares).tolist())
-        return torch.searchsorted(ends[:-1].contiguous(), self.random(*shape).contiguous(), right=True)
+        ends = numbers(self.device, *accumulate(shares))
+        return (self.random(*shape)[..., None] >= ends[:-1]).sum(-1)
 
     def one_of(
         self, values: Sequence[float], shares: Sequence[float], *shape: int
@@ -73,14 +75,14 @@ class Dice:
 
     def beta(self, a: float, b: float, *shape: int) -> Float[Tensor, "n *shape"]:
         """Of a beta distribution."""
-        table = numbers(self.device, *_inverse_beta(a, b))
+        table = _inverse_beta(self.device, a, b)
         at = self.random(*shape) * (STEPS - 1)
         low = at.long().clamp(max=STEPS - 2)
         return table[low] + (table[low + 1] - table[low]) * (at - low)
 
 
 @lru_cache
-def _inverse_beta(a: float, b: float) -> tuple[float, ...]:
+def _inverse_beta(device: torch.device, a: float, b: float) -> Float[Tensor, "steps"]:
     from scipy.special import betaincinv
 
-    return tuple(betaincinv(a, b, np.linspace(0, 1, STEPS)).tolist())
+    return torch.tensor(betaincinv(a, b, np.linspace(0, 1, STEPS)), dtype=torch.float32, device=device)

@@ -23,9 +23,9 @@ from facecli.train.garment import (
 from facecli.train.tensor.cards import Cards, draw, lay
 from facecli.train.tensor.dice import Dice
 from facecli.train.tensor.filters import blur, closed
+from facecli.train.tensor.fusion import fused
 from facecli.train.tensor.head import Camera
-from facecli.train.tensor.raster import Fan
-from facecli.train.tensor.resident import resident
+from facecli.train.tensor.raster import Fan, turned
 from facecli.train.tensor.shade import Lights
 
 DRESSED = 0.45
@@ -68,15 +68,14 @@ class Closet:
         self.beside, self.share = there(beside), there(share)
         patterns = [pattern for sort in SORTS for pattern in bank(sort)]
         self.atlas = there(np.concatenate([p.texture[..., [0, 3]].reshape(-1, 2) for p in patterns]))
+        self.dyes, self.surgical = there(DYES).float(), there(SURGICAL).float()
         self.off = there(np.array([p.standing_off for p in patterns], np.float32))
 
     def averaged(self, values: Float[Tensor, "n v c"]) -> Float[Tensor, "n v c"]:
         """Of every vertex with those it shares an edge with."""
-        out = torch.zeros_like(values)
-        for beside, share in zip(self.beside, self.share, strict=True):
-            out += values[:, beside] * share[:, None]
-        return out
+        return (values[:, self.beside] * self.share[..., None]).sum(1)
 
+    @fused
     def put_on(self, dice: Dice, vertices: Float[Tensor, "n v 3"], tone: Float[Tensor, "n 3"]) -> "Garments":
         """A garment of any sort for each head (mm, head frame). tone: of hair, linear, for fringes."""
         sort = dice.choice(OFTEN)
@@ -133,12 +132,10 @@ class Closet:
 
     def _tint(self, dice: Dice, sort: Int[Tensor, "n"], tone: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
         """What a pattern's brightness is to be multiplied by, sRGB."""
-        device = tone.device
-        dyes, surgical = (resident(table, device).float() for table in (DYES, SURGICAL))
         hair = tone ** (1 / 2.2) * 255 * 1.35
-        dyed = dyes[dice.below(len(DYES))] * dice.uniform(0.6, 1.3)[:, None]
+        dyed = self.dyes[dice.below(len(DYES))] * dice.uniform(0.6, 1.3)[:, None]
         hair = torch.where(dice.chance(0.15)[:, None], dyed, hair)
-        paper = surgical[dice.below(len(SURGICAL))] * dice.uniform(0.9, 1.1)[:, None]
+        paper = self.surgical[dice.below(len(SURGICAL))] * dice.uniform(0.9, 1.1)[:, None]
         cloth = dice.uniform(15, 250)[:, None] + dice.normal(0, 45, 3)
         cloth = torch.where(((sort == MASK) & dice.chance(0.6))[:, None], paper, cloth)
         return torch.where((sort == FRINGE)[:, None], hair, cloth).clamp(8, 300) / 165
@@ -165,11 +162,30 @@ class Garments:
     ) -> tuple[Float[Tensor, "n s s 3"], Bool[Tensor, "n s s"], Int[Tensor, ""]]:
         """The image with garments, where they are, and the candidates lost. bare, hair: 1 / depth of the head, and of
         the head or its hair: hats press that down; contact: strength of the shadow where a garment ends."""
-        normals = closet.fan.normals(self.cards.vertices) @ camera.rotation.transpose(1, 2).float()
+        shade = self._shade(closet.fan.normals(self.cards.vertices), camera, lights)
         before = torch.where(self.hairy[:, None, None], hair, bare)
-        colour, near, lost = draw(self.cards, camera, lights.brightness(normals), worn, before)
-        drawn, size = near > 0, camera.size
+        colour, near, lost = draw(self.cards, camera, shade, worn, before)
+        image, cover = self._laid(image, colour, near, contact)
+        return image, cover, lost
+
+    @fused
+    def _shade(
+        self, normals: Float[Tensor, "n v 3"], camera: Camera, lights: Lights
+    ) -> Float[Tensor, "n v"]:
+        """How light each vertex is. normals: head frame."""
+        return lights.brightness(turned(normals, camera.rotation.float()))
+
+    @fused
+    def _laid(
+        self,
+        image: Float[Tensor, "n s s 3"],
+        colour: Float[Tensor, "n s s 3"],
+        near: Float[Tensor, "n s s"],
+        contact: Float[Tensor, "n"],
+    ) -> tuple[Float[Tensor, "n s s 3"], Bool[Tensor, "n s s"]]:
+        """The image with what was drawn, and where that is."""
+        drawn, size = near > 0, near.shape[1]
         cover = closed(drawn.float(), 1 + 2 * (size // 256)) > 0  # between the lips, a pixel wide
         image = image * (1 - contact[:, None, None] * blur(cover.float(), size / 36))[..., None]
         image = lay(image, colour * self.tint[:, None, None], drawn, 0.7 * size / 256, cover)
-        return image, cover, lost
+        return image, cover

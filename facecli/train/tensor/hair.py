@@ -8,6 +8,7 @@ from torch import Tensor
 from facecli.train.hair import Hair
 from facecli.train.tensor.cards import Cards, draw, lay
 from facecli.train.tensor.dice import Dice
+from facecli.train.tensor.fusion import fused
 from facecli.train.tensor.head import Camera
 from facecli.train.tensor.resident import numbers
 from facecli.train.tensor.shade import Lights, world_axes
@@ -44,6 +45,7 @@ class Styles:
             self.wide[style], self.tall[style],
         )  # fmt: skip
 
+    @fused
     def chosen(self, dice: Dice) -> Cards:
         """A style for each head, of another size, place and side."""
         cards = self.cards(dice.below(len(self.begin)))
@@ -66,12 +68,27 @@ def grow(
     image: Float[Tensor, "n s s 3"],
 ) -> tuple[Float[Tensor, "n s s 3"], Float[Tensor, "n s s"], Int[Tensor, ""]]:
     """The image with hair of a tone (linear) on it; the hair's 1 / depth, 0 where there is none; candidates lost."""
-    outward = camera.placed(cards.vertices) - camera.translation[:, None].float()
+    colour, near, lost = draw(cards, camera, _shade(cards.vertices, camera, lights), worn, before)
+    return _laid(image, colour, near, tone), near, lost
+
+
+@fused
+def _shade(vertices: Float[Tensor, "n v 3"], camera: Camera, lights: Lights) -> Float[Tensor, "n v"]:
+    """How light hair is, lit as a ball is."""
+    outward = camera.placed(vertices) - camera.translation[:, None].float()
     world = outward / outward.norm(dim=-1, keepdim=True).clamp(min=1e-6) * world_axes(outward)
     facing = (world * lights.lamp[:, None]).sum(-1).clamp(0, 1)
-    shade = 0.5 + 0.5 * facing + 0.25 * world[..., 1]
-    colour, near, lost = draw(cards, camera, shade, worn, before)
+    return 0.5 + 0.5 * facing + 0.25 * world[..., 1]
+
+
+@fused
+def _laid(
+    image: Float[Tensor, "n s s 3"],
+    colour: Float[Tensor, "n s s 3"],
+    near: Float[Tensor, "n s s"],
+    tone: Float[Tensor, "n 3"],
+) -> Float[Tensor, "n s s 3"]:
+    """Mostly the tint, as light as the strand."""
     tint = (tone ** (1 / 2.2) * 2.2).clamp(0, 1.8)[:, None, None]
-    # mostly the tint, as light as the strand
     colour = tint * colour.mean(-1, keepdim=True) * 0.8 + colour * 0.2
-    return lay(image, colour, near > 0, EDGE), near, lost
+    return lay(image, colour, near > 0, EDGE)

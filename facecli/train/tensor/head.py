@@ -12,7 +12,8 @@ from facecli.train.lift import TEXTURE, region_vertices
 from facecli.train.raster import vertex_normals
 from facecli.train.sample import COARSE, CROP_MARGIN
 from facecli.train.shade import ambient_occlusion
-from facecli.train.tensor.raster import Drawing, Fan, interpolate, rasterize, unit
+from facecli.train.tensor.fusion import fused
+from facecli.train.tensor.raster import Drawing, Fan, interpolate, rasterize, turned, unit
 
 FOCAL = 1000.0
 """Pixels; crops are scaled, so that any would do."""
@@ -44,20 +45,27 @@ class Camera:
         return (towards / self.translation.norm(dim=1)).float()
 
     @property
+    def unframed(self) -> Float[Tensor, "n 2 2"]:
+        """From steps of the crop's pixels back to the photo's."""
+        (a, b), (c, d) = (row.unbind(-1) for row in self.frame[:, :, :2].unbind(1))
+        inverse = torch.stack([torch.stack([d, -b], -1), torch.stack([-c, a], -1)], 1)
+        return inverse / (a * d - b * c)[:, None, None]
+
+    @property
     def axis(self) -> Float[Tensor, "n 3"]:
         """Unit vector of the camera frame through the crop's centre: depth is measured along it."""
-        # unlike `solve`, this does not wait for the device, to raise errors that a similarity cannot have
-        middle, _ = torch.linalg.solve_ex(self.frame[:, :, :2], self.size / 2 - 0.5 - self.frame[:, :, 2])
+        off = self.size / 2 - 0.5 - self.frame[:, :, 2]
+        middle = (self.unframed * off[:, None]).sum(-1)
         ray = torch.cat([middle / FOCAL, torch.ones_like(middle[:, :1])], 1)
         return ray / ray.norm(dim=1, keepdim=True)
 
     def placed(self, points: Float[Tensor, "n p 3"]) -> Float[Tensor, "n p 3"]:
         """In the camera frame, mm."""
-        return (points.double() @ self.rotation.transpose(1, 2) + self.translation[:, None]).float()
+        return (turned(points.double(), self.rotation) + self.translation[:, None]).float()
 
     def pixels(self, placed: Float[Tensor, "n p 3"]) -> Float[Tensor, "n p 2"]:
         """Pixels of the crop, of points in the camera frame."""
-        return flat(placed) @ self.frame[:, :, :2].transpose(1, 2) + self.frame[:, None, :, 2]
+        return turned(flat(placed), self.frame[:, :, :2]) + self.frame[:, None, :, 2]
 
 
 def flat(placed: Float[Tensor, "n p 3"]) -> Float[Tensor, "n p 2"]:
@@ -115,34 +123,48 @@ class Head:
 
     def view(self, vertices: Float[Tensor, "n v 3"], camera: Camera) -> View:
         """Draw the heads."""
-        n = len(vertices)
-        placed = camera.placed(vertices)
-        drawing = rasterize(
-            camera.pixels(placed), _nearness(placed), self.faces.expand(n, -1, -1), camera.size
-        )
-        index, bary = drawing.index, drawing.bary
-        normals = self.fan.normals(vertices) @ camera.rotation.transpose(1, 2).float()
+        placed, pixels, near = _projected(vertices, camera)
+        drawing = rasterize(pixels, near, self.faces.expand(len(vertices), -1, -1), camera.size)
+        normals = self.fan.normals(vertices)
+        shown = self._shown(drawing.index, drawing.bary, placed, normals, camera)
+        return View(drawing, placed, *shown)
+
+    @fused
+    def _shown(
+        self,
+        index: Int[Tensor, "n s s"],
+        bary: Float[Tensor, "n s s 3"],
+        placed: Float[Tensor, "n v 3"],
+        normals: Float[Tensor, "n v 3"],
+        camera: Camera,
+    ) -> tuple[Tensor, ...]:
+        """All of a `View` that is of its pixels. normals: head frame."""
+        facing = turned(normals, camera.rotation.float())
         fixed = interpolate(self.fixed[None], self.faces[None], index, bary)
-        own = interpolate(torch.cat([placed, normals], -1), self.faces[None], index, bary)
+        own = interpolate(torch.cat([placed, facing], -1), self.faces[None], index, bary)
         position = own[..., :3]
         depth = ((camera.translation[:, None, None] - position) * camera.axis[:, None, None]).sum(-1)
-        return View(
-            drawing,
-            placed,
+        drawn = index >= 0
+        return (
             fixed[..., :3].contiguous(),
             position.contiguous(),
             unit(own[..., 3:]),
             interpolate(self.texel[None], self.corner_uv[None], index, bary),
-            torch.where(drawing.drawn, self.part[index.clamp(min=0)], -1),
-            drawing.drawn & (fixed[..., 3] > 0.5),
+            torch.where(drawn, self.part[index.clamp(min=0)], -1),
+            drawn & (fixed[..., 3] > 0.5),
             fixed[..., 4],
             depth.float(),
         )
 
 
-def _nearness(placed: Float[Tensor, "n v 3"]) -> Float[Tensor, "n v"]:
+@fused
+def _projected(
+    vertices: Float[Tensor, "n v 3"], camera: Camera
+) -> tuple[Float[Tensor, "n v 3"], Float[Tensor, "n v 2"], Float[Tensor, "n v"]]:
+    """In the camera frame, mm; on the picture; and how near."""
+    placed = camera.placed(vertices)
     z = placed[..., 2].double()
-    return torch.where(z > 1e-6, 1 / z, -1.0)
+    return placed, camera.pixels(placed), torch.where(z > 1e-6, 1 / z, -1.0)
 
 
 def framed(

@@ -8,8 +8,9 @@ from torch.nn import functional
 from facecli.train.headmodel import GUMS, LACRIMAL, SCLERA_LEFT, TEETH
 from facecli.train.sample import COARSE, FULL, KNOWN, LARGEST_DETAIL, REGION, UNIT
 from facecli.train.tensor.filters import dilated
+from facecli.train.tensor.fusion import fused
 from facecli.train.tensor.resident import resident
-from facecli.upsample import _FIT_RADIUS, _FIT_SIGMA, _FLATTENING, _spline_matrix
+from facecli.upsample import FIT_RADIUS, FIT_SIGMA, FLATTENING, spline_matrix
 
 GROWN = 8
 """Coarse pixels by which a surface is continued past where the spline over it could feel anything."""
@@ -20,6 +21,25 @@ def cells(field: Float[Tensor, "n s s"]) -> Float[Tensor, "n 128 128"]:
     n, size = field.shape[:2]
     step = size // COARSE
     return field.reshape(n, COARSE, step, COARSE, step).sum((2, 4))
+
+
+@fused
+def pack(
+    image: Float[Tensor, "n s s 3"],
+    region: Bool[Tensor, "n s s"],
+    coordinate: Float[Tensor, "n s s 3"],
+    depth: Float[Tensor, "n s s"],
+    part: Int[Tensor, "n s s"],
+) -> dict[str, Tensor]:
+    """All labels but the detail, and the image as it is stored."""
+    coarse, known = pack_coarse(coordinate, depth, region)
+    return {
+        "image": image.clamp(0, 255).to(torch.uint8),
+        "region": pack_region(region),
+        "coarse": coarse,
+        "known": known,
+        "opening": pack_opening(part, region),
+    }
 
 
 def pack_opening(part: Int[Tensor, "n s s"], surface: Bool[Tensor, "n s s"]) -> UInt8[Tensor, "n 128 128"]:
@@ -79,25 +99,25 @@ def smoothed(values: Float[Tensor, "n h h"], mask: Bool[Tensor, "n h h"]) -> Flo
         beside = functional.avg_pool2d((filled * there)[:, None], 3, 1, 1)[:, 0] / weight.clamp(min=1e-6)
         filled = torch.where(there > 0, filled, torch.where(weight > 0, beside, 0))
         there = (weight > 0).float()
-    ring = (dilated(inside, 2 * _FIT_RADIUS - 1) > 0) & ~mask
+    ring = (dilated(inside, 2 * FIT_RADIUS - 1) > 0) & ~mask
     filled = torch.where(ring, _planes(known, inside), filled)
-    spline = resident(_spline_matrix(values.shape[1], FULL), values.device)
+    spline = resident(spline_matrix(values.shape[1], FULL), values.device)
     finer = spline @ (filled + mean) @ spline.T
     return torch.where(mask.flatten(1).any(1)[:, None, None], finer, 0)
 
 
 def _planes(known: Float[Tensor, "n h h"], inside: Float[Tensor, "n h h"]) -> Float[Tensor, "n h h"]:
     """At each pixel the value of the plane that fits what is known about it best, in a Gaussian window."""
-    offset = torch.arange(-_FIT_RADIUS, _FIT_RADIUS + 1, device=known.device, dtype=torch.float32)
-    window = torch.exp(-(offset**2) / (2 * _FIT_SIGMA**2))
+    offset = torch.arange(-FIT_RADIUS, FIT_RADIUS + 1, device=known.device, dtype=torch.float32)
+    window = torch.exp(-(offset**2) / (2 * FIT_SIGMA**2))
 
     def moment(field: Float[Tensor, "n h h"], x: int, y: int) -> Float[Tensor, "n h h"]:
         across, down = (window * offset**power for power in (x, y))
-        rows = functional.conv2d(field[:, None], across[None, None, None], padding=(0, _FIT_RADIUS))
-        return functional.conv2d(rows, down[None, None, :, None], padding=(_FIT_RADIUS, 0))[:, 0].double()
+        rows = functional.conv2d(field[:, None], across[None, None, None], padding=(0, FIT_RADIUS))
+        return functional.conv2d(rows, down[None, None, :, None], padding=(FIT_RADIUS, 0))[:, 0].double()
 
     m = {(x, y): moment(inside, x, y) for x in range(3) for y in range(3) if x + y <= 2}
-    slope = _FLATTENING * m[0, 0]
+    slope = FLATTENING * m[0, 0]
     a, b, c, d, e, f = m[0, 0], m[1, 0], m[0, 1], m[2, 0] + slope, m[1, 1], m[0, 2] + slope
     p, q, r = moment(known, 0, 0), moment(known, 1, 0), moment(known, 0, 1)
     # Cramer's rule for the plane's height; the system is symmetric.

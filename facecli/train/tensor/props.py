@@ -13,20 +13,23 @@ from facecli.train.props import SOME_SKIN
 from facecli.train.tensor.backdrop import backdrop
 from facecli.train.tensor.dice import Dice
 from facecli.train.tensor.filters import blur
+from facecli.train.tensor.fusion import fused
 from facecli.train.tensor.head import FOCAL, Camera
 from facecli.train.tensor.limb import Lamp, Limbs, grain, hands, microphones, paint
-from facecli.train.tensor.resident import numbers, resident
+from facecli.train.tensor.resident import numbers
 from facecli.train.tensor.skin import People
 
 GLASSES, THING, SPEECH = 0.22, 0.22, 0.04
 """Shares of heads with glasses, with one thing in front (and as many of those with another), and with a microphone."""
 THINGS = 2
+_SOME_SKIN = tuple(SOME_SKIN.tolist())
 CORNERS = 9
 
 Picture = tuple[Float[Tensor, "n s s 3"], Bool[Tensor, "n s s"], Int[Tensor, ""]]
 """Image, face region, and how many things found no place."""
 
 
+@fused
 def glasses(
     dice: Dice, image: Float[Tensor, "n s s 3"], region: Bool[Tensor, "n s s"], landmarks: Float[Tensor, "n 68 3"],
     camera: Camera,
@@ -83,15 +86,12 @@ def glasses(
 def _rays(camera: Camera) -> tuple[Float[Tensor, "n 1 1 3"], Float[Tensor, "n s s 3"]]:
     """Where the camera is in the head frame, and the direction of each pixel there."""
     steps = torch.arange(camera.size, device=camera.frame.device, dtype=torch.float64)
-    x, y = torch.meshgrid(steps, steps, indexing="xy")
-    inverse, _ = torch.linalg.inv_ex(camera.frame[:, :, :2])  # `inv` would wait for the device
-    at = (
-        (torch.stack([x, y], -1) - camera.frame[:, None, None, :, 2])
-        @ inverse[:, None].transpose(2, 3)
-        / FOCAL
-    )
-    rays = torch.cat([at, torch.ones_like(at[..., :1])], -1) @ camera.rotation[:, None]
-    origin = -(camera.rotation.transpose(1, 2) @ camera.translation[..., None])[..., 0]
+    off_x, off_y = (steps - camera.frame[:, k, None, 2] for k in (0, 1))
+    back = (camera.unframed / FOCAL)[:, :, :, None, None]
+    x, y = (back[:, k, 0] * off_x[:, None] + back[:, k, 1] * off_y[:, :, None] for k in (0, 1))
+    turn = camera.rotation[:, :, :, None, None]
+    rays = torch.stack([x * turn[:, 0, k] + y * turn[:, 1, k] + turn[:, 2, k] for k in range(3)], -1)
+    origin = -(camera.rotation * camera.translation[..., None]).sum(1)
     return origin[:, None, None].float(), rays.float()
 
 
@@ -141,7 +141,7 @@ def mean_colour(image: Float[Tensor, "n s s 3"], region: Bool[Tensor, "n s s"]) 
     """Of the region; of some skin where there is none."""
     count = region.sum((1, 2))[:, None]
     mean = (image * region[..., None]).sum((1, 2)) / count.clamp(min=1)
-    return torch.where(count > 0, mean, resident(SOME_SKIN, image.device).float())
+    return torch.where(count > 0, mean, numbers(image.device, *_SOME_SKIN))
 
 
 def few(there: Bool[Tensor, "n"], share: float) -> tuple[Int[Tensor, "k"], Int[Tensor, ""]]:
@@ -152,6 +152,7 @@ def few(there: Bool[Tensor, "n"], share: float) -> tuple[Int[Tensor, "k"], Int[T
     return (~there).byte().argsort(stable=True)[:places], (there.sum() - places).clamp(min=0)
 
 
+@fused
 def thing(
     dice: Dice, image: Float[Tensor, "n s s 3"], region: Bool[Tensor, "n s s"], there: Bool[Tensor, "n"],
     share: float, people: People, unit: Float[Tensor, "n"],
@@ -220,6 +221,7 @@ def inside(corners: Float[Tensor, "n c 2"], size: int) -> Bool[Tensor, "n s s"]:
     return odd
 
 
+@fused
 def speech(
     dice: Dice, image: Float[Tensor, "n s s 3"], region: Bool[Tensor, "n s s"], landmarks: Float[Tensor, "n 68 3"],
     camera: Camera,
@@ -229,7 +231,7 @@ def speech(
     mouth = camera.pixels(camera.placed(landmarks[:, 60:68])).mean(1).float()
     there = dice.chance(SPEECH)
     limbs, _ = microphones(dice, mouth, unit)
-    skin = resident(SOME_SKIN, image.device).float() * dice.uniform(0.3, 1.1)[:, None]
+    skin = numbers(image.device, *_SOME_SKIN) * dice.uniform(0.3, 1.1)[:, None]
     body = dice.uniform(8, 60)[:, None] + dice.normal(0, 4, 3)
     plain = dice.one_of((30.0, 90.0, 150.0), (1 / 3,) * 3)[:, None] + dice.normal(0, 12, 3)
     ball = torch.where(dice.chance(0.8)[:, None], plain, dice.uniform(20, 240, 3))

@@ -14,10 +14,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from facecli.train.tensor.fusion import as_on_a_gpu, fused
+
 ROOM = 3.0, 4.0
 """Candidates that there is room for, for each pixel of every picture of a batch, and of one more: alone a picture may
 need half as many again as on average."""
 LOW = 2**32
+USUAL = 8
+"""Triangles about a vertex that few have more of."""
 
 Accept = Callable[
     [Int[Tensor, "c"], Float[Tensor, "c"], Float[Tensor, "c"], Float[Tensor, "c"]], Bool[Tensor, "c"]
@@ -44,28 +48,48 @@ class Drawing:
     @cached_property
     def flat(self) -> Float[Tensor, "n h w 3"]:
         """Barycentric coordinates on the screen, 0 where nothing is drawn."""
-        n, size, _ = self.index.shape
-        face = self._face
-        base = self._boxes[face, 2] - _offsets(n, size * size, face.device).int()
-        top, left = torch.div(base, size, rounding_mode="floor"), base % size
-        steps = torch.arange(size, device=face.device)
-        column, row = (steps - left)[..., None], (steps[:, None] - top)[..., None]
-        planes = self._planes[face]
-        share = planes[..., 0:2] + column * planes[..., 3:5] + row * planes[..., 6:8]
-        share = torch.cat([share, 1 - share.sum(-1, keepdim=True)], -1)
-        return torch.where(self.drawn[..., None], share, 0)
+        return _shares(self.index, self._planes, self._boxes, self._heights.shape[1])
 
     @cached_property
     def bary(self) -> Float[Tensor, "n h w 3"]:
         """Perspective-correct barycentric coordinates, 0 where nothing is drawn."""
-        weighted = self.flat * self._heights.reshape(-1, 3)[self._face]
-        return weighted / weighted.sum(-1, keepdim=True).clamp(min=1e-20)
+        return _perspective(self.index, self._planes, self._boxes, self._heights)
 
-    @property
-    def _face(self) -> Int[Tensor, "n h w"]:
-        """Of all pictures' faces."""
-        n, count = self._heights.shape[:2]
-        return self.index.clamp(min=0) + _offsets(n, count, self.index.device)
+
+def _own_face(index: Int[Tensor, "n h w"], count: int) -> Int[Tensor, "n h w"]:
+    """Of all pictures' faces, `count` of each."""
+    return index.clamp(min=0) + _offsets(len(index), count, index.device)
+
+
+@fused
+def _shares(
+    index: Int[Tensor, "n h w"], planes: Float[Tensor, "t 9"], boxes: Int[Tensor, "t 4"], count: int
+) -> Float[Tensor, "n h w 3"]:
+    """`Drawing.flat`."""
+    n, size, _ = index.shape
+    face = _own_face(index, count)
+    base = boxes[face, 2] - _offsets(n, size * size, face.device).int()
+    top, left = torch.div(base, size, rounding_mode="floor"), base % size
+    steps = torch.arange(size, device=face.device)
+    column, row = (steps - left)[..., None], (steps[:, None] - top)[..., None]
+    own = planes[face]
+    share = own[..., 0:2] + column * own[..., 3:5] + row * own[..., 6:8]
+    share = torch.cat([share, 1 - share.sum(-1, keepdim=True)], -1)
+    return torch.where((index >= 0)[..., None], share, 0)
+
+
+@fused
+def _perspective(
+    index: Int[Tensor, "n h w"],
+    planes: Float[Tensor, "t 9"],
+    boxes: Int[Tensor, "t 4"],
+    heights: Float[Tensor, "n f 3"],
+) -> Float[Tensor, "n h w 3"]:
+    """`Drawing.bary`."""
+    count = heights.shape[1]
+    flat = _shares(index, planes, boxes, count)
+    weighted = flat * heights.reshape(-1, 3)[_own_face(index, count)]
+    return weighted / weighted.sum(-1, keepdim=True).clamp(min=1e-20)
 
 
 def rasterize(
@@ -84,20 +108,33 @@ def rasterize(
     which it is if not given.
     """
     n, f = faces.shape[:2]
-    heights = pixels_of(near.float()[..., None], faces)[..., 0]
-    planes, boxes, count = _set_up(pixels_of(pixels, faces), heights, size, both_sides)
-
+    planes, boxes, heights, ends = _set_up(pixels, near, faces, size, both_sides)
     each, spare = ROOM if room is None else room
     places = int((each * n + spare) * size * size)
-    ends = count.cumsum(0)
     lost = (ends[-1] - places).clamp(min=0)
-    if _counts_at_once(pixels.device):
+    if not as_on_a_gpu(pixels.device):
+        # A CPU need not wait to know how many candidates there are; a GPU would have to finish all that came before.
         places = min(places, int(ends[-1]))
-    boxes[: n * f, 0] = (ends - count).int()
-    place = torch.arange(places, device=pixels.device, dtype=torch.int32)
-    owner = torch.searchsorted(
-        ends.int(), place, right=True, out_int32=True
-    )  # past the last: one that is never inside
+    index, depth = _nearest(planes, boxes, ends, places, accept, n, size)
+    return Drawing(index, depth, lost, planes, boxes, heights)
+
+
+@fused
+def _nearest(
+    planes: Float[Tensor, "t 9"],
+    boxes: Int[Tensor, "t 4"],
+    ends: Int[Tensor, "n*f"],
+    places: int,
+    accept: Accept | None,
+    n: int,
+    size: int,
+) -> tuple[Int[Tensor, "n h w"], Float[Tensor, "n h w"]]:
+    """The face nearest at each pixel, of so many candidates, and its nearness."""
+    count = len(ends)
+    f = count // n
+    place = torch.arange(places, device=planes.device, dtype=torch.int32)
+    # past the last: one that is never inside
+    owner = torch.searchsorted(ends, place, right=True, out_int32=True)
     begin, columns, base, low = boxes[owner].unbind(1)
     within = place - begin
     row = torch.div(within, columns, rounding_mode="floor")
@@ -110,30 +147,31 @@ def rasterize(
     w = 1 - u - v
     inside = torch.minimum(torch.minimum(u, v), w) >= 0
     if accept is not None:
-        inside &= accept(owner.clamp(max=n * f - 1), u, v, w)
+        inside &= accept(owner.clamp(max=count - 1), u, v, w)
     key = (q.view(torch.int32).long() << 32) | low  # of equally near ones the first
-    board = torch.zeros(n * size * size, dtype=torch.int64, device=pixels.device)
+    board = torch.zeros(n * size * size, dtype=torch.int64, device=planes.device)
     pixel = (base + row * size + column).long().clamp(max=n * size * size - 1)
     board.scatter_reduce_(0, pixel, torch.where(inside, key, 0), "amax")
     won = board.reshape(n, size, size)
     index = torch.where(won > 0, f - 1 - (won & (LOW - 1)), -1)
-    depth = (won >> 32).int().view(torch.float32)
-    return Drawing(index, depth, lost, planes, boxes, heights)
+    return index, (won >> 32).int().view(torch.float32)
 
 
-def _counts_at_once(device: torch.device) -> bool:
-    """A CPU need not wait to know how many candidates there are; a GPU would have to finish all that came before."""
-    return device.type == "cpu"
-
-
+@fused
 def _set_up(
-    corner: Float[Tensor, "n f 3 2"], heights: Float[Tensor, "n f 3"], size: int, both_sides: bool
-) -> tuple[Float[Tensor, "t 9"], Int[Tensor, "t 4"], Int[Tensor, "n*f"]]:
+    pixels: Float[Tensor, "n v 2"],
+    near: Float[Tensor, "n v"],
+    faces: Int[Tensor, "n f 3"],
+    size: int,
+    both_sides: bool,
+) -> tuple[Float[Tensor, "t 9"], Int[Tensor, "t 4"], Float[Tensor, "n f 3"], Int[Tensor, "n*f"]]:
     """Of each triangle u, v and nearness as planes over the screen (value at its box's corner, slope across, slope
     down); its box (a place for where its candidates begin, columns, first pixel, and what tells it from others as
-    near); and how many pixels its box has, 0 if it is not to be drawn. Planes and boxes have one more, of a triangle
-    that is nowhere."""
-    n, f = heights.shape[:2]
+    near); nearness of its corners; and where its candidates end: as many as its box has pixels, 0 if it is not to be
+    drawn. Planes and boxes have one more, of a triangle that is nowhere."""
+    n, f = faces.shape[:2]
+    heights = pixels_of(near.float()[..., None], faces)[..., 0]
+    corner = pixels_of(pixels, faces)
     low, high = corner.amin(2).ceil().clamp(0, size), corner.amax(2).floor().clamp(-1, size - 1)
     wide, tall = (high - low + 1).clamp(min=0).int().unbind(-1)
     # From the box's corner on single precision is enough.
@@ -151,12 +189,14 @@ def _set_up(
     picture = _offsets(n, size * size, corner.device)[..., 0].int()
     base = picture + (low[..., 1] * size + low[..., 0]).int()
     last = torch.arange(f - 1, -1, -1, device=corner.device, dtype=torch.int32).expand(n, f)
-    boxes = torch.stack([torch.zeros_like(base), wide.clamp(min=1), base, last], -1).reshape(n * f, 4)
+    count = torch.where(shown, wide * tall, 0)
+    ends = count.reshape(n * f).cumsum(0, dtype=torch.int32)
+    begin = ends.reshape(n, f) - count
+    boxes = torch.stack([begin, wide.clamp(min=1), base, last], -1).reshape(n * f, 4)
     # one long row, that row and first pixel of whatever finds its place there stay whole numbers of 32 bits
     nowhere = torch.full_like(planes[:1], -1), torch.zeros_like(boxes[:1])
     nowhere[1][:, 1] = 2**30
-    count = torch.where(shown, wide * tall, 0).reshape(n * f)
-    return torch.cat([planes, nowhere[0]]), torch.cat([boxes, nowhere[1]]), count
+    return torch.cat([planes, nowhere[0]]), torch.cat([boxes, nowhere[1]]), heights, ends
 
 
 def pixels_of(values: Float[Tensor, "n v c"], faces: Int[Tensor, "n f 3"]) -> Float[Tensor, "n f 3 c"]:
@@ -199,29 +239,46 @@ class Fan:
     device, which sums that many threads add to do not."""
 
     def __init__(self, faces: Int[Tensor, "f 3"], count: int) -> None:
-        self.faces = faces
+        self.faces = torch.cat([faces, torch.zeros_like(faces[:1])])  # the last is of no area
         corner = faces.reshape(-1)
         order = corner.argsort(stable=True)
         valence = torch.bincount(corner, minlength=count)
         begin = valence.cumsum(0) - valence
         by_valence = valence.argsort(descending=True, stable=True)
         self.back = by_valence.argsort()
-        self.rings = [  # the k-th triangle of all vertices that have so many: a beginning of `by_valence`
-            torch.div(order[begin[held] + k], 3, rounding_mode="floor")
-            for k in range(int(valence.max()))
-            for held in [by_valence[: int((valence > k).sum())]]
-        ]
+        few = int((valence > USUAL).sum())
+        self.rings = []  # the k-th triangle of each vertex, from some k on of the few alone that have so many
+        for k in range(int(valence.max())):
+            held = by_valence[: few if k >= USUAL else count]
+            at = (begin[held] + k).clamp(max=len(order) - 1)
+            ring = torch.div(order[at], 3, rounding_mode="floor")
+            self.rings.append(torch.where(valence[held] > k, ring, len(faces)))
 
+    @fused
     def normals(self, vertices: Float[Tensor, "n v 3"]) -> Float[Tensor, "n v 3"]:
         """Area-weighted unit normals, outward."""
         a, b, c = (vertices[:, self.faces[:, k]] for k in range(3))
         across = torch.linalg.cross(b - a, c - a)
-        total = torch.zeros_like(vertices)
-        for ring in self.rings:
-            total[:, : len(ring)] += across[:, ring]
+        total = across[:, self.rings[0]]
+        for ring in self.rings[1:USUAL]:
+            total = total + across[:, ring]
+        if self.rings[USUAL:]:
+            few = total[:, : len(self.rings[USUAL])]
+            for ring in self.rings[USUAL:]:
+                few = few + across[:, ring]
+            total = torch.cat([few, total[:, few.shape[1] :]], 1)
         return unit(total[:, self.back])
 
 
 def unit(vectors: Float[Tensor, "... 3"]) -> Float[Tensor, "... 3"]:
     """Vectors scaled to length 1; 0 stays 0."""
     return vectors / vectors.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+
+
+def turned(points: Float[Tensor, "n p k"], matrix: Float[Tensor, "n m k"]) -> Float[Tensor, "n p m"]:
+    """Each point by the matrix of its picture: sums of a few products, which need no kernel of their own."""
+    rows = (
+        sum(points[..., k] * matrix[:, row, k, None] for k in range(points.shape[-1]))
+        for row in range(matrix.shape[1])
+    )
+    return torch.stack(list(rows), -1)  # type: ignore[arg-type]  # a sum of some is never 0

@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from facecli.train.tensor.fusion import calling
+from facecli.train.tensor.lowered import Lowered
 from facecli.train.tensor.source import Source
 
 LOOKED_UP = ("index", "gather", "index_select")
@@ -80,7 +82,8 @@ def measure(source: Source, heads: int, size: int, runs: int = 3) -> Rate:
         begin = time.perf_counter()
         source.batch(seeds, size)  # waits for the device
         taken.append(time.perf_counter() - begin)
-    with _Counting() as counted:
+    lowered = Lowered()
+    with _Counting() as counted, calling(lowered):
         source.batch(seeds, size)
     return Rate(
         heads, size, heads / min(taken[1:]), counted.traffic / heads, counted.flop / heads, counted.kernels

@@ -20,7 +20,13 @@ def resident(array: np.ndarray, device: torch.device) -> Tensor:
     return _KEPT[key][1]
 
 
-@lru_cache
 def numbers(device: torch.device, *values: float) -> Tensor:
-    """A few numbers."""
+    """A few numbers; of what is compiled they become a part."""
+    if torch.compiler.is_compiling():
+        return torch.stack([torch.full((), value, dtype=torch.float32, device=device) for value in values])
+    return _numbers(device, values)
+
+
+@lru_cache
+def _numbers(device: torch.device, values: tuple[float, ...]) -> Tensor:
     return torch.tensor(values, dtype=torch.float32, device=device)

@@ -14,6 +14,7 @@ from facecli.train.complexion import FIBRES, PUPIL_ANGLE
 from facecli.train.sample import EXPRESSIVE, FULL
 from facecli.train.tensor.complexion import Look
 from facecli.train.tensor.dice import Dice
+from facecli.train.tensor.fusion import fused
 from facecli.train.tensor.head import Camera, Head, framed
 from facecli.train.tensor.resident import numbers
 from facecli.train.tensor.shade import Lights
@@ -99,6 +100,7 @@ def expressions(dice: Dice, names: tuple[str, ...]) -> Float[Tensor, "n e"]:
     return beta
 
 
+@fused
 def cameras(dice: Dice, vertices: Float[Tensor, "n v 3"], size: int) -> Camera:
     """Poses, distances and crops as `Synthesizer.sample` draws them."""
     yaw = torch.where(dice.chance(0.3), dice.uniform(-90, 90), dice.normal(0, 28).clamp(-90, 90))
@@ -124,6 +126,7 @@ def cameras(dice: Dice, vertices: Float[Tensor, "n v 3"], size: int) -> Camera:
     return Camera(rotation, translation, frame, size)
 
 
+@fused
 def hair_colour(dice: Dice) -> Float[Tensor, "n 3"]:
     """Linear albedo of black, brown, fair, grey or red hair."""
     tones = numbers(dice.device, *(value for tone in HAIR for value in tone)).reshape(-1, 3)
@@ -161,6 +164,7 @@ def looks(dice: Dice, people: People, creased: bool) -> tuple[Look, Float[Tensor
     return look, lifted
 
 
+@fused
 def lights(dice: Dice, every: Lights) -> Lights:
     """As `facecli.train.light.random_light`: an environment; or a flash, or a lone lamp."""
     pick = dice.below(len(every.lamp))

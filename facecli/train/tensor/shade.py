@@ -9,11 +9,13 @@ from torch import Tensor
 from facecli.train.crease import OCTAVES
 from facecli.train.shade import SHADOW_SIZE, WRAP
 from facecli.train.tensor.filters import blur, pyr_down, pyr_up
-from facecli.train.tensor.raster import rasterize
-from facecli.train.tensor.resident import numbers, resident
+from facecli.train.tensor.fusion import fused
+from facecli.train.tensor.raster import rasterize, turned
+from facecli.train.tensor.resident import numbers
 
 BIAS = 3.0
 """mm by which a point may lie behind what the lamp sees before it is in shadow."""
+_WRAP = tuple(WRAP.tolist())
 SOFTEST = 4.0
 """The widest edge of a shadow, pixels at 512 px."""
 
@@ -55,24 +57,51 @@ def lamp_seen(
 
     placed: vertices, position: what each pixel shows; camera frame, mm. Also how many candidates the map lost.
     """
-    vertices, points = (p.double() * world_axes(p.double()) for p in (placed, position.flatten(1, 2)))
+    flat, height, axes, low, scale, floor = _from_the_lamp(placed, lamp)
+    seen = rasterize(flat, height, faces, SHADOW_SIZE)
+    return _lit(seen.near, position, drawn, lamp, softness, widest, axes, low, scale, floor), seen.lost
+
+
+@fused
+def _from_the_lamp(placed: Float[Tensor, "n v 3"], lamp: Float[Tensor, "n 3"]) -> tuple[Tensor, ...]:
+    """Pixels of a shadow map and heights over the lowest vertex; the map's axes, its least coordinates, its scale, and
+    the lowest vertex."""
+    vertices = placed.double() * world_axes(placed.double())
     direction = lamp.double()
     upright = (direction[:, 1].abs() < 0.9)[:, None]
-    unit_x, unit_y = torch.eye(3, device=lamp.device, dtype=torch.float64)[:2]
+    unit_x, unit_y = (numbers(lamp.device, *axis).double() for axis in ((1, 0, 0), (0, 1, 0)))
     right = torch.linalg.cross(torch.where(upright, unit_y, unit_x), direction)
     right = right / right.norm(dim=-1, keepdim=True)
     axes = torch.stack([right, -torch.linalg.cross(direction, right)], -1)
-    flat = vertices @ axes
+    flat = turned(vertices, axes.transpose(1, 2))
     low, high = flat.amin(1, keepdim=True), flat.amax(1, keepdim=True)
     scale = (SHADOW_SIZE - 4) / (high - low).amax(-1, keepdim=True)
-    height = (vertices @ direction[..., None])[..., 0]
+    height = turned(vertices, direction[:, None])[..., 0]
     floor = height.amin(1, keepdim=True) - 1
-    seen = rasterize((flat - low) * scale + 2, height - floor, faces, SHADOW_SIZE)
-    at = ((points @ axes - low) * scale + 2).round().long().clamp(0, SHADOW_SIZE - 1)
-    nearest = seen.near.flatten(1).gather(1, at[..., 1] * SHADOW_SIZE + at[..., 0])
-    own = (points @ direction[..., None])[..., 0] - floor
+    return (flat - low) * scale + 2, height - floor, axes, low, scale, floor
+
+
+@fused
+def _lit(
+    near: Float[Tensor, "n m m"],
+    position: Float[Tensor, "n h w 3"],
+    drawn: Bool[Tensor, "n h w"],
+    lamp: Float[Tensor, "n 3"],
+    softness: Float[Tensor, "n"],
+    widest: float,
+    axes: Float[Tensor, "n 3 2"],
+    low: Float[Tensor, "n 1 2"],
+    scale: Float[Tensor, "n 1 1"],
+    floor: Float[Tensor, "n 1"],
+) -> Float[Tensor, "n h w"]:
+    """`lamp_seen`, of the heights in its map."""
+    points = position.flatten(1, 2).double()
+    points = points * world_axes(points)
+    at = ((turned(points, axes.transpose(1, 2)) - low) * scale + 2).round().long().clamp(0, SHADOW_SIZE - 1)
+    nearest = near.flatten(1).gather(1, at[..., 1] * SHADOW_SIZE + at[..., 0])
+    own = turned(points, lamp.double()[:, None])[..., 0] - floor
     lit = ((nearest <= 0) | (own > nearest - BIAS)).float().reshape(drawn.shape)
-    return blur(torch.where(drawn, lit, 1.0), softness, widest), seen.lost
+    return blur(torch.where(drawn, lit, 1.0), softness, widest)
 
 
 def bump(
@@ -141,15 +170,12 @@ def shade(
     column = (around * columns).long() % columns
     at = (row * columns + column).flatten(1)[..., None].expand(-1, -1, 3)
     sky_mirror = lights.mirror.flatten(1, 2).gather(1, at).reshape(normals.shape)
-    basis = torch.stack(
-        [
-            torch.full_like(x, 0.282095), 0.488603 * y, 0.488603 * z, 0.488603 * x, 1.092548 * x * y,
-            1.092548 * y * z, 0.315392 * (3 * z * z - 1), 1.092548 * x * z, 0.546274 * (x * x - y * y),
-        ],
-        -1,
+    basis = (
+        torch.full_like(x, 0.282095), 0.488603 * y, 0.488603 * z, 0.488603 * x, 1.092548 * x * y,
+        1.092548 * y * z, 0.315392 * (3 * z * z - 1), 1.092548 * x * z, 0.546274 * (x * x - y * y),
     )  # fmt: skip
-    sky = (basis.flatten(1, 2) @ lights.irradiance).reshape(normals.shape)
-    wrap = resident(WRAP, normals.device)
+    sky = sum(basis[k][..., None] * lights.irradiance[:, k, None, None] for k in range(len(basis)))
+    wrap = numbers(normals.device, *_WRAP)
     colour = lights.lamp_colour[:, None, None]
     direct = ((cosine[..., None] + wrap) / (1 + wrap)).clamp(min=0) * lamp_share[..., None] * colour
     ambient = sky.clamp(min=0.02) * occlusion[..., None]

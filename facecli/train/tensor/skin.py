@@ -21,7 +21,8 @@ from facecli.train.synth import WELL_SEEN
 from facecli.train.tensor.crease import Splitter
 from facecli.train.tensor.dice import Dice
 from facecli.train.tensor.filters import between, blur, halved, resized
-from facecli.train.tensor.resident import numbers, resident
+from facecli.train.tensor.fusion import fused
+from facecli.train.tensor.resident import numbers
 from facecli.train.tensor.stroke import along, dabs, strokes
 
 NOISE = 1024
@@ -46,7 +47,7 @@ class People:
         plane = texture_of(model, model.neutral[:, :2].astype(np.float32))[0]
         self.plane = torch.from_numpy(plane.astype(np.float32)).to(device)
         noise = np.random.default_rng(0).random((NOISE, NOISE), np.float32)
-        self._noise = torch.from_numpy(noise).to(device)
+        self._noise, self._wavy = torch.from_numpy(noise).to(device), torch.from_numpy(WAVY).to(device)
 
     def noise(self, dice: Dice, rows: int, columns: int) -> Float[Tensor, "n rows columns"]:
         """Even noise of 0 to 1, another for every head."""
@@ -70,11 +71,17 @@ class People:
             deeper = first.std((1, 2)) > second.std((1, 2))
             others = torch.where(deeper[:, None, None], first, second)
             lifted = torch.where(dice.chance(0.5)[:, None, None], others, own)
+        return self._stained(dice, albedo), back, lifted
+
+    @fused
+    def _stained(self, dice: Dice, albedo: UInt8[Tensor, "n t t 3"]) -> UInt8[Tensor, "n t t 3"]:
+        """With moles, ink, make-up and patches."""
         spots, stain, redness = self._pigment(dice)
         tint = (dice.uniform(0.3, 0.9)[:, None] * numbers(self.device, 0.6, 1.0, 1.0))[:, None, None]
         kept = (1 - spots[..., None] * tint) * (1 - stain[..., None] * redness[:, None, None])
-        return (albedo.float() * kept).to(torch.uint8), back, lifted
+        return (albedo.float() * kept).to(torch.uint8)
 
+    @fused
     def _toned(self, dice: Dice) -> tuple[UInt8[Tensor, "n t t 3"], UInt8[Tensor, "n b b 3"]]:
         """Of the face, and of the back of the head."""
         one, other = self.donors[dice.below(len(self.donors), 2)].unbind(1)
@@ -123,6 +130,7 @@ class People:
         deep = dice.uniform(0.1, 0.8) * (0.3 + age) * dice.chance(0.8)
         return (out + self._folds(dice, deep, creases)).clamp(-DEEPEST, DEEPEST)
 
+    @fused
     def _pores(self, dice: Dice) -> Float[Tensor, "n t t"]:
         """Irregular fine grain of about a millimetre, uneven over the face."""
         grain = blur(self.noise(dice, TEXTURE, TEXTURE), dice.uniform(0.8, 1.6), 1.6)
@@ -131,6 +139,7 @@ class People:
         depth = dice.uniform(0.0, 0.06)[:, None, None]
         return ((grain - level) / (spread + 1e-6)).clamp(max=0.6) * depth * patches
 
+    @fused
     def _wrinkles(
         self, dice: Dice, count: Float[Tensor, "n"] | Tensor, depth: Float[Tensor, "n"]
     ) -> Float[Tensor, "n t t"]:
@@ -149,6 +158,7 @@ class People:
         width = dice.uniform(1.2, 3.0)
         return creased(lines, width, 2.2 * depth * width, 3.0)
 
+    @fused
     def _folds(
         self, dice: Dice, depth: Float[Tensor, "n"], creases: Float[Tensor, "n 4"]
     ) -> Float[Tensor, "n t t"]:
@@ -159,7 +169,7 @@ class People:
 
         def draw(x: Tensor, y: Tensor, strength: Tensor) -> None:
             """Of k curves: x and y (n k points), strength (n k)."""
-            noise = resident(WAVY, self.device) @ dice.normal(0, 4.0, x.shape[1], LINE, 2)
+            noise = self._wavy @ dice.normal(0, 4.0, x.shape[1], LINE, 2)
             curves.append(torch.stack(torch.broadcast_tensors(x, y), -1) + noise)
             strengths.append(strength)
 

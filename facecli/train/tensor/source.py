@@ -18,6 +18,7 @@ from facecli.train.shards import Lot
 from facecli.train.tensor import garment, hair
 from facecli.train.tensor.backdrop import backdrop
 from facecli.train.tensor.dice import Dice
+from facecli.train.tensor.fusion import calling, fastest
 from facecli.train.tensor.garment import Closet
 from facecli.train.tensor.hair import Styles, grow
 from facecli.train.tensor.head import Head
@@ -55,7 +56,7 @@ class Source:
         byte; in another batch, or on another device, the same but for rounding. Raises FaceError when a picture asked
         for more room than its drawing had.
         """
-        with torch.backends.cudnn.flags(allow_tf32=False, deterministic=True):
+        with torch.backends.cudnn.flags(allow_tf32=False, deterministic=True), calling(fastest(self.device)):
             fields, lost = self._drawn(Dice(seeds, self.device), size)
         if lost.item():  # the one number that is waited for
             raise FaceError(

@@ -11,7 +11,8 @@ from facecli.train import tongue as one
 from facecli.train.tensor.dice import Dice
 from facecli.train.tensor.filters import blur
 from facecli.train.tensor.raster import interpolate
-from facecli.train.tensor.resident import numbers, resident
+from facecli.train.tensor.fusion import fused
+from facecli.train.tensor.resident import numbers
 from facecli.train.tongue import (
     COATED,
     GRAIN,
@@ -29,6 +30,7 @@ STUCK_OUT = 0.05
 OUTSIDE, ALONG = 64, 384
 """Points of a course past the lip before it is spaced evenly, and the most that it has then."""
 SMOOTH = 2.5 / STEP
+_PINK, _COATED = tuple(PINK.tolist()), tuple(COATED.tolist())
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class Tongue:
         wide = torch.where(self.jaw, dice.uniform(0.25, 0.8)[:, None], 0)
         return torch.where(out[:, None], torch.maximum(torch.where(self.closing, 0, beta), wide), beta)
 
+    @fused
     def moved(
         self, dice: Dice, vertices: Float[Tensor, "n v 3"], out: Bool[Tensor, "n"]
     ) -> tuple[Float[Tensor, "n v 3"], Float[Tensor, "n"]]:
@@ -154,9 +157,10 @@ class Tongue:
         course, total = _spaced(smooth.reshape(n, 3, ALONG).transpose(1, 2))
         return course, total, crossing
 
+    @fused
     def lick(self, dice: Dice, lip: Float[Tensor, "n"], noise: Float[Tensor, "n g g"]) -> Lick:
         """Draw lots for the tongues' looks."""
-        pink, coat = resident(PINK, dice.device), resident(COATED, dice.device)
+        pink, coat = numbers(dice.device, *_PINK), numbers(dice.device, *_COATED)
         one_, green, blue = (
             torch.ones(dice.n, device=dice.device),
             dice.uniform(0.8, 1.15),
