@@ -9,6 +9,7 @@ from torch.nn import functional
 from facecli.train.crease import BULGE, DEPTH, FAINTEST, NOISE, OCTAVES, SHADED, Creases
 from facecli.train.relief import DEEPEST, MM_PER_TEXEL
 from facecli.train.tensor.filters import blur, halved, mirrored, pyr_down, pyr_up, resized
+from facecli.train.tensor.fusion import fused
 from facecli.train.tensor.resident import numbers
 
 
@@ -22,6 +23,7 @@ class Splitter:
         self.where, self.bearded = there(creases.where), there(creases.bearded)
         self.cheeks = there(np.flatnonzero(creases.cheeks))
 
+    @fused
     def split(
         self, albedo: UInt8[Tensor, "n t t 3"]
     ) -> tuple[Float[Tensor, "n t t"], UInt8[Tensor, "n t t 3"]]:

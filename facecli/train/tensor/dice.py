@@ -20,6 +20,8 @@ EVEN, NORMAL = 4096, 4096
 """Numbers of each kind for a sample."""
 STEPS = 1024
 """Entries of the tables of inverse distributions."""
+BETAS = (1.2, 1.6), (1.3, 1.8), (1.0, 3.0), (1.0, 1.6)
+"""Shapes, a and b, of the beta distributions that are drawn from."""
 
 
 class Dice:
@@ -32,6 +34,7 @@ class Dice:
         self.device, self.n = device, len(generators)
         self._even, self._normal = (torch.from_numpy(a).to(device) for a in (even, normal))
         self._at_even = self._at_normal = 0
+        self._inverse = {shape: _inverse_beta(device, *shape) for shape in BETAS}
 
     def random(self, *shape: int) -> Float[Tensor, "n *shape"]:
         """From 0 up to 1."""
@@ -74,8 +77,8 @@ class Dice:
         return numbers(self.device, *values)[self.choice(shares, *shape)]
 
     def beta(self, a: float, b: float, *shape: int) -> Float[Tensor, "n *shape"]:
-        """Of a beta distribution."""
-        table = _inverse_beta(self.device, a, b)
+        """Of a beta distribution, one of `BETAS`."""
+        table = self._inverse[a, b]
         at = self.random(*shape) * (STEPS - 1)
         low = at.long().clamp(max=STEPS - 2)
         return table[low] + (table[low + 1] - table[low]) * (at - low)

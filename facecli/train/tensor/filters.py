@@ -4,7 +4,7 @@ Each picture of a batch has a blur of its own; kernels are as long as the widest
 """
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 from torch.nn import functional
 
@@ -35,18 +35,38 @@ def separable(pictures: Float[Tensor, "n h w"], kernel: Float[Tensor, "n k"]) ->
     """Each picture filtered down and across by its kernel."""
     n, taps = kernel.shape
     reach = taps // 2
+    if torch.compiler.is_compiling():
+        return _weighted(_weighted(pictures, kernel, 2), kernel, 1)
     across = functional.conv2d(mirrored(pictures, reach, -1)[None], kernel[:, None, None, :], groups=n)
     down = mirrored(across[0], reach, -2)[None]
     return functional.conv2d(down, kernel[:, None, :, None], groups=n)[0]
+
+
+def _weighted(
+    pictures: Float[Tensor, "n h w"], kernel: Float[Tensor, "n k"], axis: int
+) -> Float[Tensor, "n h w"]:
+    """Along one axis, as a compiler takes it best: all taps are read and summed in one kernel, with what comes before
+    and after; a convolution would be a kernel of its own, and wide ones of one channel are slow on a GPU."""
+    n, taps = kernel.shape
+    step = torch.arange(taps, device=pictures.device) - taps // 2
+    at = _folded(torch.arange(pictures.shape[axis], device=pictures.device) + step[:, None], pictures.shape[axis])
+    if axis == 2:
+        return (pictures[:, :, at] * kernel[:, None, :, None]).sum(2)
+    return (pictures[:, at] * kernel[:, :, None, None]).sum(1)
+
+
+def _folded(at: Int[Tensor, "..."], length: int) -> Int[Tensor, "..."]:
+    """Places beyond either end mirrored back."""
+    period = max(2 * (length - 1), 1)
+    at = at % period
+    return torch.minimum(at, period - at)
 
 
 def mirrored(pictures: Float[Tensor, "n h w"], reach: int, axis: int) -> Float[Tensor, "n h2 w2"]:
     """Pictures continued by `reach` pixels at both ends of an axis; what is at the border is not repeated."""
     length = pictures.shape[axis]
     at = torch.arange(-reach, length + reach, device=pictures.device)
-    period = max(2 * (length - 1), 1)
-    at = at % period
-    return pictures.index_select(axis, torch.minimum(at, period - at))
+    return pictures.index_select(axis, _folded(at, length))
 
 
 def pyr_down(pictures: Float[Tensor, "n h w"]) -> Float[Tensor, "n h2 w2"]:

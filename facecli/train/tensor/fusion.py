@@ -6,7 +6,7 @@ depend on the values of tensors: then it is one graph, compiled once for each sh
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache, wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -18,6 +18,8 @@ T = TypeVar("T")
 Way = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
 """How a marked function is called, of it and its arguments."""
 
+SHAPES = 64
+"""So many sets of shapes, and of places in the dice's numbers, a function is compiled for; for others it stays plain."""
 _way: Way | None = None
 
 
@@ -26,20 +28,25 @@ def fused(plain: Callable[P, T]) -> Callable[P, T]:
 
     @wraps(plain)
     def called(*args: P.args, **kwargs: P.kwargs) -> T:
-        if _way is None or torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or _way is None:
             return plain(*args, **kwargs)
-        answer: T = _way(plain, args, kwargs)
+        way = _way
+        with _said(None):  # for what this one calls, it has been decided
+            answer: T = way(plain, args, kwargs)
         return answer
 
     return called
 
 
-@contextmanager
-def calling(way: Way | None) -> Iterator[None]:
+def calling(way: Way | None) -> AbstractContextManager[None]:
     """Call marked functions in this way, or as they are, unless somebody around has said how."""
+    return _said(_way or way)
+
+
+@contextmanager
+def _said(way: Way | None) -> Iterator[None]:
     global _way
-    before = _way
-    _way = before or way
+    before, _way = _way, way
     try:
         yield
     finally:
@@ -53,7 +60,8 @@ def fastest(device: torch.device) -> Way | None:
 
 def compiled(plain: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
     """As torch compiles it for these shapes."""
-    return _compiler(plain)(*args, **kwargs)
+    with torch._dynamo.config.patch(cache_size_limit=SHAPES):
+        return _compiler(plain)(*args, **kwargs)
 
 
 @cache

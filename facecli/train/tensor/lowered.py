@@ -7,66 +7,51 @@ counted than there is of it, or than is asked for.
 
 import math
 from collections.abc import Callable, Sequence
-from copy import deepcopy
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch.utils._python_dispatch import _disable_current_modes
-
-
-class Lowered:
-    """Calls marked functions as the compiler takes them apart; `moved`: bytes of each kernel that would have run."""
-
-    def __init__(self) -> None:
-        self.moved: list[int] = []
-        self._known: dict[Callable[..., Any], Callable[..., Any]] = {}
-
-    def __call__(self, plain: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        from torch._inductor.compile_fx import compile_fx
-
-        if plain not in self._known:
-            backend = partial(compile_fx, inner_compile=self._counted)
-            self._known[plain] = torch.compile(plain, backend=backend, fullgraph=True, dynamic=False)
-        with _disable_current_modes():
-            return self._known[plain](*args, **kwargs)
-
-    def _counted(
-        self, graph: torch.fx.GraphModule, inputs: Sequence[Any], **options: Any
-    ) -> Callable[..., Any]:
-        """In place of generating code: the graph, which when it is run says what the code would have moved."""
-        moved = kernels(graph, inputs, **options)
-
-        def run(given: list[Any]) -> Any:
-            self.moved += moved
-            return graph.forward(*given)
-
-        run._boxed_call = True  # type: ignore[attr-defined]  # so it is handed a list
-        return run
 
 
 class _Seen(Exception):
     """Nothing else of the compiler's work is wanted."""
 
 
-def kernels(graph: torch.fx.GraphModule, inputs: Sequence[Any], **options: Any) -> list[int]:
-    """Bytes that each kernel of a graph moves."""
+def kernels(plain: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[int]:
+    """Bytes that each kernel moves when a function is compiled for these arguments' shapes and device; it is not
+    called. Raises what the compiler does of a function that is not one graph."""
+    from torch._inductor.compile_fx import compile_fx
+
+    moved: list[int] = []
+    backend = partial(compile_fx, inner_compile=partial(_listed, moved))
+    with _disable_current_modes():
+        try:
+            torch.compile(plain, backend=backend, fullgraph=True, dynamic=False)(*args, **kwargs)
+        except Exception as error:
+            if not _ends_in(error, _Seen):
+                raise
+    return moved
+
+
+def _listed(moved: list[int], graph: torch.fx.GraphModule, inputs: Sequence[Any], **options: Any) -> NoReturn:
+    """In place of generating code: add what each kernel of the graph moves."""
     from torch._inductor import config
     from torch._inductor.compile_fx import compile_fx_inner
 
-    moved: list[int] = []
-
-    def look(nodes: list[Any]) -> list[Any]:
-        moved.extend(_moved(node) for node in nodes)
+    def look(nodes: list[Any]) -> NoReturn:
+        moved.extend(some for some in map(_moved, nodes) if some)
         raise _Seen
 
     with config.patch(_post_fusion_custom_pass=look):
-        try:
-            compile_fx_inner(deepcopy(graph), inputs, **options)
-        except Exception as error:
-            if not (isinstance(error, _Seen) or isinstance(error.__cause__ or error.__context__, _Seen)):
-                raise
-    return [some for some in moved if some]
+        compile_fx_inner(graph, inputs, **options)
+    raise _Seen  # a graph without a kernel
+
+
+def _ends_in(error: BaseException | None, kind: type[Exception]) -> bool:
+    while error is not None and not isinstance(error, kind):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _moved(node: Any) -> int:
@@ -81,14 +66,16 @@ def _moved(node: Any) -> int:
     asked: dict[str, int] = {}
     for part in parts:
         loops = math.prod(int(size) for sizes in getattr(part, "_sizes", ()) for size in sizes)
-        for dep in part.read_writes.reads - part.read_writes.writes:
-            if dep.name not in own:
-                looked_up = isinstance(dep, MemoryDep) and dep.is_indirect()
-                many = loops * V.graph.get_dtype(dep.name).itemsize if looked_up else V.graph.get_dep_size_hint(dep)
-                asked[dep.name] = asked.get(dep.name, 0) + many
-    read = sum(min(many, _whole(name)) for name, many in asked.items())
+        for read in part.read_writes.reads:
+            if read.name not in own:
+                looked_up = isinstance(read, MemoryDep) and read.is_indirect()
+                each = V.graph.get_dtype(read.name).itemsize if looked_up else 0
+                asked[read.name] = asked.get(read.name, 0) + (
+                    loops * each if looked_up else int(V.graph.get_dep_size_hint(read))
+                )
+    read_in = sum(min(many, _whole(name)) for name, many in asked.items())
     users = ((name, {user.node for user in V.graph.scheduler.name_to_buf[name].users}) for name in own)
-    return read + sum(_whole(name) for name, these in users if these - set(parts))
+    return read_in + sum(_whole(name) for name, these in users if these - set(parts))
 
 
 def _whole(name: str) -> int:
@@ -96,6 +83,6 @@ def _whole(name: str) -> int:
     from torch._inductor.virtualized import V
 
     try:
-        return int(V.graph.get_numel(name)) * V.graph.get_dtype(name).itemsize
+        return int(V.graph.get_numel(name)) * int(V.graph.get_dtype(name).itemsize)
     except (KeyError, NotImplementedError, AttributeError):
         return 0

@@ -6,6 +6,7 @@ there, since each is a kernel of its own; what lies in caches, or is fused, only
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from facecli.train.tensor.fusion import calling
-from facecli.train.tensor.lowered import Lowered
+from facecli.train.tensor.lowered import kernels
 from facecli.train.tensor.source import Source
 
 LOOKED_UP = ("index", "gather", "index_select")
@@ -23,27 +24,41 @@ LOOKED_UP = ("index", "gather", "index_select")
 
 @dataclass(frozen=True)
 class Rate:
-    """Of batches of `heads` pictures of `size` px: heads a second as measured; for a head the bytes moved and the
-    floating point operations of matrix products and convolutions; kernels started for a batch."""
+    """Of batches of `heads` pictures of `size` px: heads a second as measured; the floating point operations of matrix
+    products and convolutions for a head; and bytes that each kernel of a batch moves."""
 
     heads: int
     size: int
     per_second: float
-    traffic: float
     flop: float
-    kernels: int
+    moved: tuple[int, ...]
+
+    @property
+    def traffic(self) -> float:
+        """Bytes moved for a head."""
+        return sum(self.moved) / self.heads
 
     def ceiling(self, bytes_per_second: float, start: float) -> float:
         """Heads a second of a device of that memory, on which each kernel takes `start` seconds at least."""
-        return self.heads / max(self.heads * self.traffic / bytes_per_second, self.kernels * start)
+        return self.heads / sum(max(moved / bytes_per_second, start) for moved in self.moved)
 
 
 class _Counting(TorchDispatchMode):
-    """Adds up what every operation moves and multiplies."""
+    """What every kernel moves, bytes, and what is multiplied; what is marked for fusion moves what its kernels do."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.traffic, self.flop, self.kernels = 0, 0, 0
+        self.moved: list[int] = []
+        self.flop, self._fused = 0, False
+
+    def fuse(self, plain: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call a marked function."""
+        self.moved += kernels(plain, args, kwargs)
+        self._fused = True
+        try:
+            return plain(*args, **kwargs)
+        finally:
+            self._fused = False
 
     def __torch_dispatch__(
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -54,16 +69,14 @@ class _Counting(TorchDispatchMode):
         name = function.overloadpacket.__name__
         if function.is_view or not (given or made):
             return answer
-        moved = sum(_bytes(tensor) for tensor in made)
-        if name in LOOKED_UP:
-            given = given[1:]
-            moved *= 2
-        self.traffic += moved + sum(_bytes(tensor) for tensor in given)
-        self.kernels += 1
         if name == "convolution":
             self.flop += 2 * made[0].numel() * math.prod(args[1].shape[1:])
         elif name in ("mm", "bmm", "addmm"):
             self.flop += 2 * made[0].numel() * given[-2].shape[-1]
+        if not self._fused:
+            looked_up = name in LOOKED_UP  # of the table, what is answered
+            read = sum(_bytes(tensor) for tensor in given[looked_up:])
+            self.moved.append(read + (1 + looked_up) * sum(_bytes(tensor) for tensor in made))
         return answer
 
 
@@ -82,9 +95,6 @@ def measure(source: Source, heads: int, size: int, runs: int = 3) -> Rate:
         begin = time.perf_counter()
         source.batch(seeds, size)  # waits for the device
         taken.append(time.perf_counter() - begin)
-    lowered = Lowered()
-    with _Counting() as counted, calling(lowered):
+    with _Counting() as counted, calling(counted.fuse):
         source.batch(seeds, size)
-    return Rate(
-        heads, size, heads / min(taken[1:]), counted.traffic / heads, counted.flop / heads, counted.kernels
-    )
+    return Rate(heads, size, heads / min(taken[1:]), counted.flop / heads, tuple(counted.moved))

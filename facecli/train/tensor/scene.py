@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from facecli.train.complexion import FIBRES, PUPIL_ANGLE
@@ -22,6 +22,9 @@ from facecli.train.tensor.skin import People
 from facecli.train.tensor.tongue import STUCK_OUT, Lick, Tongue
 from facecli.train.tongue import GRAIN
 
+SAID = ("eyeBlink", "jawOpen", "mouthFunnel", "mouthPucker", "mouthStretch", "mouthLowerDown", "mouthSmile",
+        "mouthUpperUp", "cheekSquint")  # fmt: skip
+"""Words that shapes begin with which move when somebody speaks or laughs."""
 HAIR = ((0.012, 0.009, 0.008), (0.05, 0.028, 0.016), (0.16, 0.09, 0.045), (0.4, 0.29, 0.16), (0.4, 0.4, 0.41),
         (0.2, 0.05, 0.02))  # fmt: skip
 HAIR_SHARES = (0.35, 0.25, 0.12, 0.12, 0.11, 0.05)
@@ -47,41 +50,50 @@ class Scene:
     exposure: Float[Tensor, "n"]
 
 
+LOOKS = {"Up": ("Up",), "Down": ("Down",), "Left": ("Out_L", "In_R"), "Right": ("In_L", "Out_R")}
+"""Ends of the shapes that eyes look somewhere with."""
+
+
 def expressions(dice: Dice, names: tuple[str, ...]) -> Float[Tensor, "n e"]:
     """As `facecli.train.sample.lively_expression`."""
+    device = dice.device
+    members = {group: numbers(device, *(float(name.startswith(group)) for name in names)) for group in (*EXPRESSIVE, *SAID)}
+    gaze = torch.stack([
+        numbers(device, *(float(name.startswith("eyeLook") and any(w in name for w in wanted)) for name in names))
+        for wanted in LOOKS.values()
+    ])  # fmt: skip
+    return _expressed(dice, members, gaze, numbers(device, *EXPRESSIVE.values()))
+
+
+@fused
+def _expressed(
+    dice: Dice, members: dict[str, Float[Tensor, "e"]], gazes: Float[Tensor, "4 e"], strongest: Float[Tensor, "g"]
+) -> Float[Tensor, "n e"]:
+    """members: which shapes begin with a word; gazes: which look somewhere; strongest: of each of `EXPRESSIVE`."""
     groups = list(EXPRESSIVE)
     device = dice.device
-
-    def members(*starts: str) -> Float[Tensor, "e"]:
-        return numbers(device, *(float(name.startswith(starts)) for name in names))
-
     order = dice.random(len(groups)).argsort(1).argsort(1)
     chosen = order < dice.below(6)[:, None]
     blink = groups.index("eyeBlink")
     chosen = (
         chosen & ~(torch.arange(len(groups), device=device) == blink) | chosen & dice.chance(0.5)[:, None]
     )
-    strongest = numbers(device, *EXPRESSIVE.values())
     strength = dice.beta(1.2, 1.6, len(groups)) * strongest * chosen
     lopsided = dice.chance(0.25, len(groups))
-    looks = {"Up": ("Up",), "Down": ("Down",), "Left": ("Out_L", "In_R"), "Right": ("In_L", "Out_R")}
-    gaze = torch.stack([
-        numbers(device, *(float(name.startswith("eyeLook") and any(w in name for w in wanted)) for name in names))
-        for wanted in looks.values()
-    ])[dice.below(4)]  # fmt: skip
-    beta = torch.zeros(dice.n, len(names), device=device)
-    own = dice.random(len(names))
+    gaze = gazes[dice.below(4)]
+    beta = torch.zeros(dice.n, gazes.shape[1], device=device)
+    own = dice.random(gazes.shape[1])
     for k, group in enumerate(groups):
-        which = gaze if group == "eyeLook" else members(group)
+        which = gaze if group == "eyeLook" else members[group]
         beta = torch.where(
             (which > 0) & chosen[:, k : k + 1],
             strength[:, k : k + 1] * torch.where(lopsided[:, k : k + 1], own, 1.0),
             beta,
         )
 
-    def add(where: Bool[Tensor, "n"], amount: Float[Tensor, "n"], *starts: str) -> None:
+    def add(where: Bool[Tensor, "n"], amount: Float[Tensor, "n"], start: str) -> None:
         nonlocal beta
-        more = (beta + amount[:, None] * members(*starts)).clamp(0, 1)
+        more = (beta + amount[:, None] * members[start]).clamp(0, 1)
         beta = torch.where(where[:, None], more, beta)
 
     add(dice.chance(0.16), dice.uniform(0.15, 1.0), "eyeBlink")
@@ -129,7 +141,7 @@ def cameras(dice: Dice, vertices: Float[Tensor, "n v 3"], size: int) -> Camera:
 @fused
 def hair_colour(dice: Dice) -> Float[Tensor, "n 3"]:
     """Linear albedo of black, brown, fair, grey or red hair."""
-    tones = numbers(dice.device, *(value for tone in HAIR for value in tone)).reshape(-1, 3)
+    tones = torch.stack([numbers(dice.device, *tone) for tone in HAIR])
     pick = tones[dice.choice(HAIR_SHARES)]
     return pick * dice.uniform(0.6, 1.4)[:, None] * (1 + dice.normal(0, 0.05, 3))
 
@@ -137,14 +149,20 @@ def hair_colour(dice: Dice) -> Float[Tensor, "n 3"]:
 def looks(dice: Dice, people: People, creased: bool) -> tuple[Look, Float[Tensor, "n t t"] | None]:
     """Skins of the pool, mixed and toned, with moles, and the colours of all else; if `creased`, also the relief that
     portraits lend, mm."""
-    device = dice.device
     albedo, back, lifted = people.skins(dice, creased)
+    return _look(dice, people, albedo, back), lifted
+
+
+@fused
+def _look(dice: Dice, people: People, albedo: UInt8[Tensor, "n t t 3"], back: UInt8[Tensor, "n b b 3"]) -> Look:
+    """All else that is of a look."""
+    device = dice.device
     low, high = numbers(device, 48, 12, 5, -5), numbers(device, 85, 30, 30, 15)
     hairline = torch.cat([dice.uniform(low, high, 4), dice.chance(0.8).float()[:, None]], 1)
     fibre = people.noise(dice, FIBRES, FIBRES // 4)
     fibre = torch.nn.functional.interpolate(fibre[:, None], (FIBRES, FIBRES), mode="bilinear")[:, 0]
-    irises = numbers(device, *(value for tone in IRISES for value in tone)).reshape(-1, 3)
-    look = Look(
+    irises = torch.stack([numbers(device, *tone) for tone in IRISES])
+    return Look(
         albedo=albedo,
         back=back,
         fibre=fibre,
@@ -161,7 +179,6 @@ def looks(dice: Dice, people: People, creased: bool) -> tuple[Look, Float[Tensor
         white=dice.uniform(0.7, 1.1),
         pupil=PUPIL_ANGLE * dice.uniform(0.7, 1.5),
     )
-    return look, lifted
 
 
 @fused

@@ -111,6 +111,7 @@ class People:
         redness = dice.uniform(0, 0.3)[:, None] * dice.random(3)
         return blur(torch.maximum(canvas, ink), 0.8), patch, redness
 
+    @fused
     def relief(
         self,
         dice: Dice,
@@ -130,7 +131,6 @@ class People:
         deep = dice.uniform(0.1, 0.8) * (0.3 + age) * dice.chance(0.8)
         return (out + self._folds(dice, deep, creases)).clamp(-DEEPEST, DEEPEST)
 
-    @fused
     def _pores(self, dice: Dice) -> Float[Tensor, "n t t"]:
         """Irregular fine grain of about a millimetre, uneven over the face."""
         grain = blur(self.noise(dice, TEXTURE, TEXTURE), dice.uniform(0.8, 1.6), 1.6)
@@ -139,7 +139,6 @@ class People:
         depth = dice.uniform(0.0, 0.06)[:, None, None]
         return ((grain - level) / (spread + 1e-6)).clamp(max=0.6) * depth * patches
 
-    @fused
     def _wrinkles(
         self, dice: Dice, count: Float[Tensor, "n"] | Tensor, depth: Float[Tensor, "n"]
     ) -> Float[Tensor, "n t t"]:
@@ -158,7 +157,6 @@ class People:
         width = dice.uniform(1.2, 3.0)
         return creased(lines, width, 2.2 * depth * width, 3.0)
 
-    @fused
     def _folds(
         self, dice: Dice, depth: Float[Tensor, "n"], creases: Float[Tensor, "n 4"]
     ) -> Float[Tensor, "n t t"]:
@@ -223,11 +221,11 @@ def creased(
 
 def strongest(beta: Float[Tensor, "n e"], names: tuple[str, ...]) -> Float[Tensor, "n 4"]:
     """What expressions fold, as `facecli.train.relief.creases_of`: forehead, frown, eyes, cheeks."""
-    kinds = [
-        numbers(beta.device, *(float(name.startswith(shapes)) for name in names))
+    kinds = (
+        [beta[:, k] for k, name in enumerate(names) if name.startswith(shapes)]
         for shapes in _CREASING.values()
-    ]
-    return torch.stack([(beta * members).amax(1) for members in kinds], 1)
+    )
+    return torch.stack([torch.stack(columns, 1).amax(1) for columns in kinds], 1)
 
 
 def moved(plane: Float[Tensor, "t t 2"], creases: Float[Tensor, "n 4"]) -> Float[Tensor, "n t t"]:

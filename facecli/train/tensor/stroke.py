@@ -7,7 +7,7 @@ from torch import Tensor
 INK = 0.9
 """What OpenCV's smooth line of a pixel's width lays on a canvas for each pixel of its length."""
 FRACTION = 2**20
-"""Sums are of whole parts of this: they come out the same in any order."""
+"""Sums are of whole parts of this: they come out the same in any order; they stay below 2**31 of them."""
 
 
 def along(
@@ -30,13 +30,15 @@ def strokes(
     column, row = at.flatten(1, 2).unbind(-1)
     left, top = column.floor(), row.floor()
     u, v = column - left, row - top
-    canvas = torch.zeros(len(points), size * size, dtype=torch.int64, device=points.device)
+    canvas = torch.zeros(len(points), size * size, dtype=torch.int32, device=points.device)
+    places, parts = [], []
     for dx, across in ((0, 1 - u), (1, u)):
         for dy, down in ((0, 1 - v), (1, v)):
             x, y = left.long() + dx, top.long() + dy
             inside = (x >= 0) & (x < size) & (y >= 0) & (y < size)
-            part = torch.where(inside, weight * across * down * FRACTION, 0).round().long()
-            canvas.scatter_add_(1, y.clamp(0, size - 1) * size + x.clamp(0, size - 1), part)
+            parts.append(torch.where(inside, weight * across * down * FRACTION, 0).round().int())
+            places.append(y.clamp(0, size - 1) * size + x.clamp(0, size - 1))
+    canvas.scatter_add_(1, torch.cat(places, 1), torch.cat(parts, 1))
     return (canvas / FRACTION).float().reshape(-1, size, size)
 
 
