@@ -117,7 +117,11 @@ def synth_rate(
     size: Annotated[int, typer.Option(help="Pixels of a picture's side: 256 or 512.")] = 256,
     threads: Threads = 0,
 ) -> None:
-    """How many synthetic heads a second a device draws in batches, and how much memory each moves."""
+    """How many synthetic heads a second a device draws in batches, and how much memory each moves.
+
+    The rate is measured, the rest is counted, which takes some minutes: torch's compiler is asked what it would make
+    of each stage on a GPU.
+    """
     if size not in (256, 512):
         raise typer.BadParameter("choose 256 or 512", param_hint="--size")
 
@@ -128,7 +132,7 @@ def synth_rate(
     from facecli.train.headmodel import HeadModel
     from facecli.train.light import load_lights
     from facecli.train.pool import Pool
-    from facecli.train.tensor.rate import measure
+    from facecli.train.tensor.rate import H100, measure
     from facecli.train.tensor.source import Source
 
     where = torch.device(device_named(device))
@@ -140,7 +144,9 @@ def synth_rate(
     typer.echo(
         f"{where}: {rate.per_second:.1f} heads/s of {size} px in batches of {heads}; for a head "
         f"{rate.traffic / 1e9:.2f} GB moved and {rate.flop / 1e9:.2f} GFLOP of products; "
-        f"{rate.kernels} kernels for a batch"
+        f"{len(rate.moved)} kernels for a batch, what is marked for a GPU counted as it is compiled there.\n"
+        f"Counted, not measured: by its memory alone and {H100[1] * 1e6:.0f} us to start each kernel, an H100 "
+        f"({H100[0] / 1e12:.2f} TB/s) would draw no more than {rate.ceiling(*H100):,.0f} heads/s in such batches."
     )
 
 

@@ -47,9 +47,9 @@ def _weighted(
 ) -> Float[Tensor, "n h w"]:
     """Along one axis, as a compiler takes it best: all taps are read and summed in one kernel, with what comes before
     and after; a convolution would be a kernel of its own, and wide ones of one channel are slow on a GPU."""
-    n, taps = kernel.shape
+    taps, length = kernel.shape[1], pictures.shape[axis]
     step = torch.arange(taps, device=pictures.device) - taps // 2
-    at = _folded(torch.arange(pictures.shape[axis], device=pictures.device) + step[:, None], pictures.shape[axis])
+    at = _folded(torch.arange(length, device=pictures.device) + step[:, None], length)
     if axis == 2:
         return (pictures[:, :, at] * kernel[:, None, :, None]).sum(2)
     return (pictures[:, at] * kernel[:, :, None, None]).sum(1)

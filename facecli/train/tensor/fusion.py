@@ -19,7 +19,7 @@ Way = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
 """How a marked function is called, of it and its arguments."""
 
 SHAPES = 64
-"""So many sets of shapes, and of places in the dice's numbers, a function is compiled for; for others it stays plain."""
+"""So many sets of shapes, and of places in the dice's numbers, is a function compiled for; then it stays plain."""
 _way: Way | None = None
 
 

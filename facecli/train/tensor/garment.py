@@ -169,9 +169,7 @@ class Garments:
         return image, cover, lost
 
     @fused
-    def _shade(
-        self, normals: Float[Tensor, "n v 3"], camera: Camera, lights: Lights
-    ) -> Float[Tensor, "n v"]:
+    def _shade(self, normals: Float[Tensor, "n v 3"], camera: Camera, lights: Lights) -> Float[Tensor, "n v"]:
         """How light each vertex is. normals: head frame."""
         return lights.brightness(turned(normals, camera.rotation.float()))
 

@@ -107,7 +107,7 @@ def rasterize(
     what is nearer and positive in front: 1 / depth, or, seen from infinity, a height. `room`: as `ROOM`,
     which it is if not given.
     """
-    n, f = faces.shape[:2]
+    n = len(faces)
     planes, boxes, heights, ends = _set_up(pixels, near, faces, size, both_sides)
     each, spare = ROOM if room is None else room
     places = int((each * n + spare) * size * size)

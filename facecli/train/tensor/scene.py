@@ -57,7 +57,10 @@ LOOKS = {"Up": ("Up",), "Down": ("Down",), "Left": ("Out_L", "In_R"), "Right": (
 def expressions(dice: Dice, names: tuple[str, ...]) -> Float[Tensor, "n e"]:
     """As `facecli.train.sample.lively_expression`."""
     device = dice.device
-    members = {group: numbers(device, *(float(name.startswith(group)) for name in names)) for group in (*EXPRESSIVE, *SAID)}
+    members = {
+        word: numbers(device, *(float(name.startswith(word)) for name in names))
+        for word in (*EXPRESSIVE, *SAID)
+    }
     gaze = torch.stack([
         numbers(device, *(float(name.startswith("eyeLook") and any(w in name for w in wanted)) for name in names))
         for wanted in LOOKS.values()
@@ -67,7 +70,10 @@ def expressions(dice: Dice, names: tuple[str, ...]) -> Float[Tensor, "n e"]:
 
 @fused
 def _expressed(
-    dice: Dice, members: dict[str, Float[Tensor, "e"]], gazes: Float[Tensor, "4 e"], strongest: Float[Tensor, "g"]
+    dice: Dice,
+    members: dict[str, Float[Tensor, "e"]],
+    gazes: Float[Tensor, "4 e"],
+    strongest: Float[Tensor, "g"],
 ) -> Float[Tensor, "n e"]:
     """members: which shapes begin with a word; gazes: which look somewhere; strongest: of each of `EXPRESSIVE`."""
     groups = list(EXPRESSIVE)
@@ -154,7 +160,9 @@ def looks(dice: Dice, people: People, creased: bool) -> tuple[Look, Float[Tensor
 
 
 @fused
-def _look(dice: Dice, people: People, albedo: UInt8[Tensor, "n t t 3"], back: UInt8[Tensor, "n b b 3"]) -> Look:
+def _look(
+    dice: Dice, people: People, albedo: UInt8[Tensor, "n t t 3"], back: UInt8[Tensor, "n b b 3"]
+) -> Look:
     """All else that is of a look."""
     device = dice.device
     low, high = numbers(device, 48, 12, 5, -5), numbers(device, 85, 30, 30, 15)

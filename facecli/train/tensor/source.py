@@ -31,6 +31,8 @@ from facecli.train.tensor.tongue import Tongue
 
 BATCH = {"cpu": 4, "cuda": 64}
 """Pictures of 256 px that are drawn at a time for shards: each takes 0.07 GB of memory; a quarter as many of 512 px."""
+FILLED = {"cpu": 1, "cuda": 16}
+"""Batches for shards are filled up to a multiple of this: what is compiled is compiled for each size of a batch."""
 
 
 class Source:
@@ -101,13 +103,16 @@ class Source:
             step = max(1, BATCH[self.device.type] * REGION**2 // size**2)
             for begin in range(0, len(seeds), step):
                 some = seeds[begin : begin + step]
+                missing = -len(some) % FILLED[self.device.type]
                 # the third number: of a seed's own, the lot has been drawn already
-                made |= zip(some, self.samples([(*seed, 1) for seed in some], size), strict=True)
+                own = [(*seed, 1) for seed in some + some[-1:] * missing]
+                made |= zip(some, self.samples(own, size, len(some)), strict=True)
         return made
 
-    def samples(self, seeds: Sequence[Sequence[int]], size: int) -> list[Sample]:
-        """The same, one by one and off the device, as shards hold them."""
-        fields = {key: value.cpu().numpy() for key, value in self.batch(seeds, size).items()}
+    def samples(self, seeds: Sequence[Sequence[int]], size: int, count: int | None = None) -> list[Sample]:
+        """The same, one by one and off the device, as shards hold them; if not all, the first so many."""
+        count = len(seeds) if count is None else count
+        fields = {key: value[:count].cpu().numpy() for key, value in self.batch(seeds, size).items()}
         detail = fields.pop("detail", None)
         footprints = fields.pop("footprint")
         source = "synthetic" if size < FULL else "synthetic_detail"
@@ -119,7 +124,7 @@ class Source:
                 depth_weight=1.0,
                 source=source,
             )
-            for k in range(len(seeds))
+            for k in range(count)
         ]
 
     def batches(self, batch_size: int, seed: int) -> Iterator[dict[str, Tensor]]:

@@ -10,8 +10,8 @@ from torch import Tensor
 from facecli.train import tongue as one
 from facecli.train.tensor.dice import Dice
 from facecli.train.tensor.filters import blur
-from facecli.train.tensor.raster import interpolate
 from facecli.train.tensor.fusion import fused
+from facecli.train.tensor.raster import interpolate
 from facecli.train.tensor.resident import numbers
 from facecli.train.tongue import (
     COATED,
