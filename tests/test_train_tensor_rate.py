@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from facecli.train.tensor.fusion import calling, fused
 from facecli.train.tensor.rate import Rate, _Counting, measure
 from facecli.train.tensor.source import Source
 
@@ -10,7 +11,7 @@ from facecli.train.tensor.source import Source
 def counted(work):
     with _Counting() as counting:
         work()
-    return counting.traffic, counting.flop, counting.kernels
+    return sum(counting.moved), counting.flop, len(counting.moved)
 
 
 def test_operands_and_results_are_counted_once():
@@ -32,10 +33,35 @@ def test_products_are_counted():
     assert counted(lambda: torch.nn.functional.conv2d(picture, kernel))[1] == 2 * 6 * 6 * 6 * 4 * 9
 
 
-def test_a_ceiling_is_the_lower_of_memory_and_kernels():
-    rate = Rate(64, 256, 100.0, 2e9, 1e8, 1000)
+@fused
+def chain(a, b):
+    return (a + b) * 2 - a
+
+
+def test_what_is_fused_moves_what_its_kernels_do():
+    a, b = torch.ones(100), torch.ones(100)
+    assert counted(lambda: chain(a, b)) == (4 * 900, 0, 3)
+    with _Counting() as counting, calling(counting.fuse):
+        assert torch.equal(chain(a, b) + 1, torch.full((100,), 4.0))
+    assert counting.moved[:2] == [4 * 300, 4 * 200]
+
+
+def test_products_in_what_is_fused_are_counted():
+    a, b = torch.ones(3, 5), torch.ones(5, 7)
+    with _Counting() as counting, calling(counting.fuse):
+        fused(torch.mm)(a, b)
+    assert counting.flop == 2 * 3 * 5 * 7
+    assert counting.moved == [4 * (15 + 35 + 21)]
+
+
+def test_a_ceiling_is_of_memory_or_start_for_each_kernel():
+    rate = Rate(64, 256, 100.0, 1e8, (2 * 10**9,) * 64)
+    assert rate.traffic == 2e9
     assert rate.ceiling(3e12, 0.0) == pytest.approx(1500)
-    assert rate.ceiling(1e18, 1e-5) == pytest.approx(6400)
+    small = Rate(64, 256, 100.0, 1e8, (1,) * 1000)
+    assert small.ceiling(3e12, 1e-5) == pytest.approx(6400)
+    both = Rate(64, 256, 100.0, 1e8, (2 * 10**9,) * 64 + (1,) * 1000)
+    assert 1 / both.ceiling(3e12, 1e-5) == pytest.approx(1 / 1500 + 1 / 6400)
 
 
 def test_a_source_is_timed():
@@ -45,7 +71,7 @@ def test_a_source_is_timed():
         """Draws nothing; adds once."""
 
         def __init__(self):
-            pass
+            self.device = torch.device("cpu")
 
         def batch(self, seeds, size):
             asked.append(list(seeds))
@@ -54,5 +80,5 @@ def test_a_source_is_timed():
     rate = measure(Sums(), 4, 8, runs=2)
     assert len(asked) == 4 and all(len(seeds) == 4 for seeds in asked)
     assert asked[0] != asked[1]  # new heads each time, and the last once more to be counted
-    assert rate.per_second > 0 and (rate.heads, rate.size, rate.kernels) == (4, 8, 2)
+    assert rate.per_second > 0 and (rate.heads, rate.size, len(rate.moved)) == (4, 8, 2)
     assert rate.traffic == (4 + 4 + 4) * 4 * 8 / 4

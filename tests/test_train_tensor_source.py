@@ -16,7 +16,7 @@ from facecli.train.loader import collate
 from facecli.train.sample import FULL, LARGEST_DETAIL, REGION
 from facecli.train.shards import SHARE, generate, lot, pack, unpack
 from facecli.train.tensor import raster
-from facecli.train.tensor.source import Source, collated
+from facecli.train.tensor.source import FILLED, Source, collated
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 SEEDS = [(1, 0), (1, 1), (1, 2)]
@@ -66,6 +66,14 @@ def test_another_batch_changes_only_the_rounding():
 
 
 @needs_assets
+def test_of_a_batch_that_is_filled_up_only_the_first_are_given_away():
+    some = source().samples(SEEDS, REGION, 2)
+    assert len(some) == 2
+    for k, one in enumerate(some):
+        assert np.array_equal(one.image, fields()["image"][k].numpy())
+
+
+@needs_assets
 def test_it_feeds_a_training_as_shards_do(tmp_path):
     first = next(source().batches(2, 5))
     path = tmp_path / "000000.npz"
@@ -99,9 +107,9 @@ def test_full_size_has_detail():
 def test_a_shards_synthetic_heads_are_drawn_by_size(monkeypatch):
     calls, plain = [], sample()
 
-    def counting(self, seeds, size):
+    def counting(self, seeds, size, count):
         calls.append((size, list(seeds)))
-        return [replace(plain, footprint=float(seed[1])) for seed in seeds]
+        return [replace(plain, footprint=float(seed[1])) for seed in seeds[:count]]
 
     monkeypatch.setattr(Source, "samples", counting)
     lots = [one for one in (lot(3, k) for k in range(40)) if one.synthetic]
@@ -110,6 +118,13 @@ def test_a_shards_synthetic_heads_are_drawn_by_size(monkeypatch):
     assert all(made[one.seed].footprint == one.seed[1] for one in lots)
     assert {size for size, _ in calls} == {one.size for one in lots}
     assert all(len(seeds) <= 4 for _, seeds in calls)
+    # where batches are compiled they come in few sizes, filled up with what nobody sees
+    calls.clear()
+    monkeypatch.setitem(FILLED, "cpu", 3)
+    again = source().drawn(lots)
+    assert again.keys() == made.keys()
+    assert all(again[one.seed].footprint == one.seed[1] for one in lots)
+    assert all(len(seeds) % 3 == 0 for _, seeds in calls)
 
 
 def test_lots_are_drawn_as_often_as_they_should_be():

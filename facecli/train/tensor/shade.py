@@ -174,7 +174,9 @@ def shade(
         torch.full_like(x, 0.282095), 0.488603 * y, 0.488603 * z, 0.488603 * x, 1.092548 * x * y,
         1.092548 * y * z, 0.315392 * (3 * z * z - 1), 1.092548 * x * z, 0.546274 * (x * x - y * y),
     )  # fmt: skip
-    sky = sum(basis[k][..., None] * lights.irradiance[:, k, None, None] for k in range(len(basis)))
+    sky = torch.zeros_like(normal)
+    for k, shape in enumerate(basis):
+        sky = torch.addcmul(sky, shape[..., None], lights.irradiance[:, k, None, None])
     wrap = numbers(normals.device, *_WRAP)
     colour = lights.lamp_colour[:, None, None]
     direct = ((cosine[..., None] + wrap) / (1 + wrap)).clamp(min=0) * lamp_share[..., None] * colour
