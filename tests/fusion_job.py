@@ -84,4 +84,4 @@ def all_of_a_batch():
 
 torch.set_num_threads(1)
 with torch.no_grad():
-    print(*((few if sys.argv[1] == "few" else all_of_a_batch)()), sep="\n")
+    sys.stdout.write("\n".join(few() if sys.argv[1] == "few" else all_of_a_batch()))
