@@ -89,7 +89,7 @@ def test_room_that_is_left_over_changes_nothing(room, monkeypatch):
     """As on a device that is not asked how many candidates there are."""
     meshes = [scattered(seed) for seed in (1, 2)]
     counted = together(meshes, room=room)
-    monkeypatch.setattr(raster, "_counts_at_once", lambda device: False)
+    monkeypatch.setattr(raster, "as_on_a_gpu", lambda device: True)
     drawing = together(meshes, room=room)
     assert drawing.lost == 0
     assert torch.equal(drawing.index, counted.index) and torch.equal(drawing.bary, counted.bary)
@@ -104,9 +104,8 @@ def test_room_that_is_left_over_changes_nothing(room, monkeypatch):
 
 def test_what_is_nowhere_has_a_place_however_much_room_is_left_over():
     pixels, depth, faces = scattered(1)
-    _, boxes, _ = raster._set_up(
-        torch.from_numpy(pixels[faces])[None], torch.from_numpy(depth[faces])[None].float(), 512, False
-    )
+    tensors = (torch.from_numpy(array)[None] for array in (pixels, depth, faces))
+    _, boxes, *_ = raster._set_up(*tensors, 512, False)
     _, columns, base, _ = boxes[-1].tolist()
     last = 2**31 - 1
     assert base + last // columns * 512 < last  # of whole numbers of 32 bits

@@ -123,7 +123,7 @@ def rasterize(
 def _nearest(
     planes: Float[Tensor, "t 9"],
     boxes: Int[Tensor, "t 4"],
-    ends: Int[Tensor, "n*f"],
+    ends: Int[Tensor, "e"],
     places: int,
     accept: Accept | None,
     n: int,
