@@ -1,4 +1,5 @@
-"""Compile marked functions and compare: `few` to machine code, or `all` of a batch as graphs; prints their names."""
+"""Compile marked functions and compare: `few` to machine code, `all` of a batch as graphs, or, on `cuda`, to what
+runs there; prints their names."""
 
 import dataclasses
 import sys
@@ -71,17 +72,24 @@ def few():
     return comparing.names
 
 
-def all_of_a_batch():
+def all_of_a_batch(backend, device):
     from test_train_synth import stage
 
     from facecli.train.tensor.source import Source
 
-    comparing = Comparing("aot_eager_decomp_partition")
+    comparing = Comparing(backend)
     with calling(comparing):
-        stage(lambda *things: Source(*things, CPU)).batch([(1, 0), (1, 1)], 256)
+        stage(lambda *things: Source(*things, device)).batch([(1, 0), (1, 1)], 256)
     return comparing.names
+
+
+JOBS = {
+    "few": few,
+    "all": lambda: all_of_a_batch("aot_eager_decomp_partition", CPU),
+    "cuda": lambda: all_of_a_batch("inductor", torch.device("cuda")),
+}
 
 
 torch.set_num_threads(1)
 with torch.no_grad():
-    sys.stdout.write("\n".join(few() if sys.argv[1] == "few" else all_of_a_batch()))
+    sys.stdout.write("\n".join(JOBS[sys.argv[1]]()))

@@ -43,5 +43,5 @@ def test_nothing_is_called():
 
 
 def test_what_goes_by_values_is_no_graph():
-    with pytest.raises(Exception, match="(?i)branching"):
+    with pytest.raises(Exception, match="branching"):
         kernels(lambda a: a + 1 if a.sum() > 0 else a, (torch.ones(4),), {})
