@@ -7,7 +7,7 @@ ours.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -45,12 +45,46 @@ class Prediction(NamedTuple):
     detail: Tensor  # (n, 1, 512, 512) displacement along the coarse normal, mm
 
 
+LEAK = 0.02
+"""How much of a gradient passes a ReLU that does not fire."""
+
+
+class _LeakyBackwards(torch.autograd.Function):
+    """ReLU in place whose gradient is that of a leaky one."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        x = x.relu_()
+        ctx.mark_dirty(x)
+        ctx.save_for_backward(x)
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (fired,) = ctx.saved_tensors
+        passed: Tensor = torch.ops.aten.leaky_relu_backward(gradient, fired, LEAK, True)
+        return passed
+
+
+class Rectifier(nn.Module):
+    """ReLU, in place. In training its gradient leaks to channels that do not fire.
+
+    Without norms a channel whose bias has fallen too far would never fire, and so never learn, again: half of a head's
+    layer died that way. What is computed is a plain ReLU's (after Horuz et al. 2025, "The Resurrection of the ReLU").
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and torch.is_grad_enabled():
+            return cast(Tensor, _LeakyBackwards.apply(x))  # type: ignore[no-untyped-call]
+        return F.relu(x, inplace=True)
+
+
 def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
     """Convolution and ReLU. Nowhere a norm: at these resolutions it would cost more than the convolution."""
     layer = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2)
     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
-    return nn.Sequential(layer, nn.ReLU(inplace=True))
+    return nn.Sequential(layer, Rectifier())
 
 
 class Block(nn.Module):
@@ -79,7 +113,7 @@ class FaceNetwork(nn.Module):
         self.stem = conv(3, widths[0], 3, 2)
         self.stages = nn.ModuleList(
             nn.Sequential(
-                conv(before, width, 3, 2), *(Block(width) for _ in range(depth)), nn.ReLU(inplace=True)
+                conv(before, width, 3, 2), *(Block(width) for _ in range(depth)), Rectifier()
             )
             for before, width, depth in zip(widths, widths[1:], config.depths, strict=False)
         )
@@ -96,7 +130,7 @@ class FaceNetwork(nn.Module):
         self.texture = nn.Conv2d(3, head, 4, 4)
         self.relief = nn.Conv2d(6, head, 1)
         self.detail = nn.Sequential(
-            nn.ReLU(inplace=True),
+            Rectifier(),
             conv(head, head),
             conv(head, head),
             nn.Conv2d(head, 16, 1),

@@ -6,7 +6,7 @@ from dataclasses import asdict
 import pytest
 import torch
 
-from facecli.model import FaceNetwork, ModelConfig, Prediction
+from facecli.model import LEAK, FaceNetwork, ModelConfig, Prediction, Rectifier
 
 SMALL = ModelConfig(widths=(8, 8, 12, 12, 16), depths=(1, 1, 1, 1), pyramid=8, head=8)
 
@@ -89,3 +89,30 @@ def test_every_parameter_is_trained_end_to_end():
     outputs = network(torch.rand(1, 3, 512, 512))
     torch.stack([output.square().mean() for output in outputs]).sum().backward()
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in network.parameters())
+
+
+def test_a_rectifier_passes_on_what_is_positive_and_leaks_backwards():
+    layer, x = Rectifier(), torch.linspace(-2, 2, 21, requires_grad=True)
+    fired = layer(x * 1.0)
+    assert torch.equal(fired, x.clamp(min=0))
+    (gradient,) = torch.autograd.grad(fired.sum(), x)
+    assert torch.equal(gradient, torch.where(x > 0, 1.0, LEAK))
+
+
+def test_in_use_a_rectifier_is_a_plain_one():
+    layer, x = Rectifier().eval(), torch.linspace(-2, 2, 21, requires_grad=True)
+    (gradient,) = torch.autograd.grad(layer(x * 1.0).sum(), x)
+    assert torch.equal(gradient, (x > 0).float())
+    with torch.inference_mode():
+        assert torch.equal(Rectifier()(x * 1.0), x.clamp(min=0))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_channel_that_never_fires_still_learns(training):
+    torch.manual_seed(0)
+    network = FaceNetwork(SMALL).train(training)
+    first = network.coarse[0][0]
+    first.bias.data[0] = -100
+    network.surface(torch.rand(1, 3, 128, 128))[2].square().mean().backward()
+    assert (first.bias.grad[0] != 0) == training
+    assert first.bias.grad[1:].abs().max() > 0
