@@ -112,9 +112,7 @@ class FaceNetwork(nn.Module):
         widths, pyramid, head = config.widths, config.pyramid, config.head
         self.stem = conv(3, widths[0], 3, 2)
         self.stages = nn.ModuleList(
-            nn.Sequential(
-                conv(before, width, 3, 2), *(Block(width) for _ in range(depth)), Rectifier()
-            )
+            nn.Sequential(conv(before, width, 3, 2), *(Block(width) for _ in range(depth)), Rectifier())
             for before, width, depth in zip(widths, widths[1:], config.depths, strict=False)
         )
         self.context = nn.Linear(widths[-1], pyramid)

@@ -13,6 +13,7 @@ from facecli.crop import crop_from_square
 from facecli.detect import Detection, Detector
 from facecli.errors import DeviceError
 from facecli.images import Image, read_image
+from facecli.look import DISBELIEF_MM
 from facecli.pipeline import Face, Reconstructor, _credible, _difference, _is_absurd, _is_off, _texture_size
 from facecli.runtime import Maps
 
@@ -164,6 +165,17 @@ def test_where_nobody_is_no_pass_is_left_out(
     monkeypatch.setattr(reconstructor.detector, "passes", passes)
     assert reconstructor.reconstruct(wall) == []
     assert asked == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("doubt", "count"), [(0.7, 1), (1.3, 0)])
+def test_what_the_network_itself_does_not_believe_is_no_face(
+    reconstructor: Reconstructor, monkeypatch: pytest.MonkeyPatch, doubt: float, count: int
+) -> None:
+    run, even = reconstructor.network.run, np.full((128, 128), doubt * DISBELIEF_MM, np.float32)
+    monkeypatch.setattr(
+        reconstructor.network, "run", lambda crops: [replace(maps, sigma=even) for maps in run(crops)]
+    )
+    assert len(reconstructor.reconstruct(photo("astronaut.jpg"))) == count
 
 
 def test_a_face_found_at_once_is_not_sought_in_other_ways(
