@@ -162,8 +162,9 @@ def fit_pose(
     if len(usable) < _SAMPLE:
         raise ValueError(f"a pose needs {_SAMPLE} points, only {len(usable)} are usable")
     random = np.random.default_rng(0)
-    if len(usable) > _POINTS_USED:
-        usable = random.choice(usable, _POINTS_USED, replace=False)
+    usable = usable[
+        :: -(-len(usable) // _POINTS_USED)
+    ]  # evenly, not by lot: a mirrored photo has the same pose
     template, ray = coordinate[usable].astype(np.float64), rays[usable].astype(np.float64)
     height, weight = depth[usable].astype(np.float64), weights[usable].astype(np.float64)
     weight /= weight.max()
