@@ -4,6 +4,7 @@ Camera frame: millimetres, x right, y down, z forward (OpenCV). Photo frame: pix
 Head frame: millimetres, right-handed, y up, nose to +z, the subject's left to +x, origin at the head centre.
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -162,9 +163,7 @@ def fit_pose(
     if len(usable) < _SAMPLE:
         raise ValueError(f"a pose needs {_SAMPLE} points, only {len(usable)} are usable")
     random = np.random.default_rng(0)
-    usable = usable[
-        :: -(-len(usable) // _POINTS_USED)
-    ]  # evenly, not by lot: a mirrored photo has the same pose
+    usable = usable[:: math.ceil(len(usable) / _POINTS_USED)]  # evenly, not by lot
     template, ray = coordinate[usable].astype(np.float64), rays[usable].astype(np.float64)
     height, weight = depth[usable].astype(np.float64), weights[usable].astype(np.float64)
     weight /= weight.max()

@@ -1,4 +1,4 @@
-"""What many tests share: pictures made in memory, an album of them, the face model of the weights."""
+"""What many tests share: pictures made in memory, an album of them, the face model of the weights, one real face."""
 
 import io
 import os
@@ -15,6 +15,7 @@ import facecli
 if TYPE_CHECKING:  # heavy: only the tests that ask for them wait
     from facecli.blendshapes import Blendshapes
     from facecli.complete import FaceModel
+    from facecli.pipeline import Face, Reconstructor
 
 
 def picture_bytes(format: str = "JPEG", size: tuple[int, int] = (64, 48), **options: object) -> bytes:
@@ -71,3 +72,19 @@ def shapes(model: "FaceModel") -> "Blendshapes":
     from facecli.weights import load_weights
 
     return load_blendshapes(load_weights(), model)
+
+
+@pytest.fixture(scope="module")
+def reconstructor() -> "Reconstructor":
+    from facecli.pipeline import Reconstructor
+
+    return Reconstructor(device="cpu", threads=1)
+
+
+@pytest.fixture(scope="module")
+def astronaut(reconstructor: "Reconstructor") -> "Face":
+    from photos import photo
+
+    faces = reconstructor.reconstruct(photo("astronaut.jpg"))
+    assert len(faces) == 1
+    return faces[0]

@@ -26,24 +26,16 @@ def revive(network: FaceNetwork, image: Tensor, sharp: Tensor, rows: Tensor) -> 
     image: many crops, n 3 256 256 in 0..1; sharp: those `rows` of them that have detail, at 512 px. What fires on none
     of them is dead. The network's outputs stay as they are, but for those few pixels in which the dead did fire.
     """
-    names = {module: name for name, module in network.named_modules()}
+    names, listeners = {module: name for name, module in network.named_modules()}, dict(network.hidden())
     revived: dict[str, int] = {}
-    hooks = []
-    for layer, listener in network.hidden():
 
-        def begin_anew(
-            layer: nn.Module,
-            given: tuple[Tensor, ...],
-            before: Tensor,
-            own: nn.Conv2d = layer,
-            listener: nn.Conv2d = listener,
-        ) -> None:
-            dead = (before > 0).float().mean((0, 2, 3)) < DORMANT
-            if dead.any():
-                _begin_anew(own, listener, dead, given[0])
-                revived[names[own]] = int(dead.sum())
+    def look(layer: nn.Conv2d, given: tuple[Tensor, ...], before: Tensor) -> None:
+        dead = (before > 0).float().mean((0, 2, 3)) < DORMANT
+        if dead.any():
+            _begin_anew(layer, listeners[layer], dead, given[0])
+            revived[names[layer]] = int(dead.sum())
 
-        hooks.append(layer.register_forward_hook(begin_anew))
+    hooks = [layer.register_forward_hook(look) for layer in listeners]
     shared, _, coarse = network.surface(image)
     network.recover(sharp, shared[rows], coarse[rows])
     for hook in hooks:

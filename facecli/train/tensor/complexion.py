@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from facecli.train.complexion import BACK_CORNER, EYE_CENTRES, FIBRES, IRIS_ANGLE, SHRUNK
+from facecli.train.complexion import BACK_CORNER, EYE_CENTRES, IRIS_ANGLE, SHRUNK
 from facecli.train.headmodel import BACK, FACE, GUMS, LACRIMAL, SCLERA_LEFT, TEETH
-from facecli.train.tensor.filters import between
+from facecli.train.tensor.filters import between, repeating
 from facecli.train.tensor.resident import numbers
 
 _SHRUNK, _LEFT, _TOP = float(SHRUNK), float(BACK_CORNER[0]), float(BACK_CORNER[1])
@@ -56,7 +56,7 @@ def colours(
     """
     x, y, z = coordinate.unbind(-1)
     face, back = part == FACE, part == BACK
-    strands = _strands(look.fibre, coordinate)
+    strands = repeating(look.fibre, x * 4, z * 1.2 + y * 0.5)  # stretched along them
     height, bumps, temple, low, drawn = (value[:, None, None] for value in look.hairline.unbind(1))
     grain = strands - 0.5
     aside = (z < temple + 10 * grain) & (y > low) & (x.abs() < 84)
@@ -81,22 +81,6 @@ def colours(
     eyes = (part >= SCLERA_LEFT) & (part < LACRIMAL)
     colour = torch.where(eyes[..., None], _eye_colour(look, coordinate), colour)
     return torch.where((part >= 0)[..., None], colour, 0), torch.where(eyes, 4.0, 1.0), painted
-
-
-def _strands(fibre: Float[Tensor, "n k k"], coordinate: Float[Tensor, "n s s 3"]) -> Float[Tensor, "n s s"]:
-    """Noise between its pixels, which repeats, stretched along strands."""
-    x, y, z = coordinate.flatten(1, 2).unbind(-1)
-    along, down = x * 4, z * 1.2 + y * 0.5
-    left, top = along.floor(), down.floor()
-    u, v = along - left, down - top
-    a, c = left.long() % FIBRES, top.long() % FIBRES
-    b, d = (a + 1) % FIBRES, (c + 1) % FIBRES
-    table = fibre.flatten(1)
-    upper = table.gather(1, c * FIBRES + a)
-    upper = upper + (table.gather(1, c * FIBRES + b) - upper) * u
-    lower = table.gather(1, d * FIBRES + a)
-    lower = lower + (table.gather(1, d * FIBRES + b) - lower) * u
-    return (upper + (lower - upper) * v).reshape(coordinate.shape[:3])
 
 
 def linear(srgb: Float[Tensor, "..."]) -> Float[Tensor, "..."]:

@@ -124,3 +124,20 @@ def between(
         u, v = u[..., None], v[..., None]
     above, below = a + (b - a) * u, c + (d - c) * u
     return above + (below - above) * v
+
+
+def repeating(
+    noise: Float[Tensor, "n k k"], column: Float[Tensor, "n *p"], row: Float[Tensor, "n *p"]
+) -> Float[Tensor, "n *p"]:
+    """Values between pixels, bilinear, of noise that repeats in both directions."""
+    left, top = column.floor(), row.floor()
+    u, v = column - left, row - top
+    a, c = left.long(), top.long()
+    period, table = noise.shape[-1], noise.flatten(1)
+
+    def at(row: Tensor, column: Tensor) -> Tensor:
+        return table.gather(1, (row % period * period + column % period).flatten(1)).reshape(u.shape)
+
+    above = at(c, a) + (at(c, a + 1) - at(c, a)) * u
+    below = at(c + 1, a) + (at(c + 1, a + 1) - at(c + 1, a)) * u
+    return above + (below - above) * v

@@ -216,9 +216,7 @@ def interpolate(
     or 1."""
     n = len(index)
     drawn = index >= 0
-    face = index.clamp(min=0)
-    if len(faces) > 1:
-        face = face + _offsets(n, faces.shape[1], index.device)
+    face = _own_face(index, faces.shape[1]) if len(faces) > 1 else index.clamp(min=0)
     vertex = faces.reshape(-1, 3)[face.reshape(-1)].reshape(*index.shape, 3)
     if len(values) > 1:
         vertex = vertex + _offsets(n, values.shape[1], index.device)[..., None]

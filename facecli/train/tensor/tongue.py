@@ -9,13 +9,12 @@ from torch import Tensor
 
 from facecli.train import tongue as one
 from facecli.train.tensor.dice import Dice
-from facecli.train.tensor.filters import blur
+from facecli.train.tensor.filters import blur, repeating
 from facecli.train.tensor.fusion import fused
 from facecli.train.tensor.raster import interpolate
 from facecli.train.tensor.resident import numbers
 from facecli.train.tongue import (
     COATED,
-    GRAIN,
     LIP_TO_CHIN,
     LOWER_INCISOR,
     PINK,
@@ -184,7 +183,7 @@ class Tongue:
         """The tongue's albedo, wetness, light and papillae over what was there; unit: pixels of a mm."""
         here = (index >= 0) & self.drawn[index.clamp(min=0)]
         x, y, z = coordinate.unbind(-1)
-        grain = _wrapped(lick.grain, x * 2, z * 2) - 0.5
+        grain = repeating(lick.grain, x * 2, z * 2) - 0.5
         top = ((y + 80) / 6).clamp(0, 1)
         groove = torch.exp(-((x / 1.8) ** 2)) * top
         coat_at, coated, wet, dim = (
@@ -249,20 +248,3 @@ def _spaced(points: Float[Tensor, "n p 3"]) -> tuple[Float[Tensor, "n q 3"], Flo
     far = (torch.arange(ALONG, device=points.device) * STEP).expand(len(points), -1)
     total = _lengths(points)[:, -1]
     return _on(*_measured(points, torch.minimum(far, total[:, None])))[0], total
-
-
-def _wrapped(
-    noise: Float[Tensor, "n g g"], column: Float[Tensor, "n s s"], row: Float[Tensor, "n s s"]
-) -> Tensor:
-    """Noise between its pixels; it repeats."""
-    left, top = column.floor(), row.floor()
-    u, v = column - left, row - top
-    a, c = left.long() % GRAIN, top.long() % GRAIN
-    table = noise.flatten(1)
-
-    def at(row: Tensor, column: Tensor) -> Tensor:
-        return table.gather(1, (row % GRAIN * GRAIN + column % GRAIN).flatten(1)).reshape(u.shape)
-
-    above = at(c, a) + (at(c, a + 1) - at(c, a)) * u
-    below = at(c + 1, a) + (at(c + 1, a + 1) - at(c + 1, a)) * u
-    return above + (below - above) * v
