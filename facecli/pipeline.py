@@ -23,6 +23,7 @@ from facecli.geometry import (
     positions,
 )
 from facecli.handful import Result, Steps, in_step
+from facecli.hem import hemmed
 from facecli.images import Image
 from facecli.landmarks import Landmarks, dense_landmarks
 from facecli.look import (
@@ -230,7 +231,7 @@ class Reconstructor:
         if self.detail:
             relief = cv2.resize(maps.detail, (CROP, CROP), interpolation=cv2.INTER_AREA) * self.detail_scale
             surface = displace(surface, normals(surface, region), relief.astype(np.float64))
-        mesh = grid_mesh(surface, region, photographed, pose)
+        mesh = hemmed(grid_mesh(surface, region, photographed, pose), pose, CROP)
         if len(mesh.faces) == 0:
             return None
         whole = skin = dense = expression = None

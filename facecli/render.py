@@ -41,8 +41,8 @@ _DOT, _DOT_RADIUS = np.array([1.0, 0.66, 0.06], np.float32), 1.5 / 384  # linear
 def shade(mesh: Mesh, yaw: float, size: int, colors: bool = False) -> UInt8[np.ndarray, "size size 3"]:
     """The mesh as clay before a dark backdrop, turned by `yaw` degrees (positive: to the picture's right).
 
-    colors: with the mesh's own colours in place of clay's. Framed alike for every yaw; its open edge fades out.
-    A mesh of nothing gives the backdrop.
+    colors: with the mesh's own colours in place of clay's. Framed alike for every yaw; the open edge of what a photo
+    shows fades out. A mesh of nothing gives the backdrop.
     """
     return _portraits(mesh, yaw, size, (colors,))[0]
 
@@ -217,10 +217,13 @@ def _channels(values: Float32[np.ndarray, "*n"], count: int) -> Float32[np.ndarr
 
 @lru_cache(maxsize=1)  # one mesh is seen from several sides
 def _opacity(mesh: Mesh) -> Float32[np.ndarray, " v"]:
-    """Opacity of each vertex: 0 on the mesh's open edge, 1 a few rings further in.
+    """Opacity of each vertex: 0 on the open edge of what a photo shows, 1 a few rings further in.
 
-    The edge of a region of pixels is a staircase; where the surface ends is not known to the pixel anyway.
+    The edge of a region of pixels is a staircase; where the surface ends is not known to the pixel anyway. A mesh of
+    groups is of fixed topology: its edge is smooth, and meant.
     """
+    if mesh.groups:
+        return np.ones(len(mesh.vertices), np.float32)
     count, corners = len(mesh.vertices), mesh.faces.T.astype(np.int64)
     balance = np.zeros(count)
     for k in range(3):  # around an inner vertex every neighbour is left once and met once
