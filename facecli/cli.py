@@ -118,7 +118,10 @@ def reconstruct(
     ] = False,
     mirror: Annotated[
         bool,
-        typer.Option("--mirror", help="Look at each face mirrored too: smaller errors, an eighth more time."),
+        typer.Option(
+            "--mirror",
+            help="Look at each face mirrored too: smaller errors, an eighth to a quarter more time.",
+        ),
     ] = False,
     device: Device = "auto",
     focal: Focal = None,

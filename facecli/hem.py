@@ -40,7 +40,9 @@ def hemmed(mesh: Mesh, pose: Pose, size: int) -> Mesh:
 def _shift(places: Float[np.ndarray, "v 2"], faces: Int32[np.ndarray, "f 3"]) -> Float[np.ndarray, "v 2"]:
     """How far each vertex moves, pixels; 0 off the edge, and where several edges meet."""
     here, following = _open_edges(faces, len(places))
-    alone = np.bincount(here, minlength=len(places)) == 1
+    alone = (np.bincount(here, minlength=len(places)) == 1) & (
+        np.bincount(following, minlength=len(places)) == 1
+    )
     before, behind = (np.zeros(len(places), np.int64) for _ in range(2))
     behind[here], before[following] = following, here
     rim = np.flatnonzero(alone)
@@ -67,10 +69,10 @@ def _open_edges(faces: Int32[np.ndarray, "f 3"], count: int) -> tuple[np.ndarray
 
 
 def _areas(places: Float[np.ndarray, "v 2"], faces: Int32[np.ndarray, "f 3"]) -> Float[np.ndarray, " f"]:
-    """Of the triangles as the camera sees them, twice, square pixels; those of whole pixels have 1."""
+    """Of the triangles as the camera sees them, twice, square pixels: of whole pixels 1, less than 0 from behind."""
     a, b, c = (places.take(corner, axis=0) for corner in faces.T)
     (x, y), (u, v) = (b - a).T, (c - a).T
-    return np.asarray(np.abs(x * v - y * u))
+    return np.asarray(y * u - x * v)
 
 
 def _tangents(

@@ -33,7 +33,7 @@ _BACKDROP_GLOW, _BACKDROP_CORNER = np.array([0.110, 0.118, 0.135]), np.array([0.
 _GLOW_AT = (0.5, 0.42)  # across, down
 _VIEWER_DISTANCE = 5.0  # half-heights of the picture: a mild portrait perspective
 _MARGIN = 1.08
-_FEATHER = 3  # rings of vertices over which the mesh's open edge fades out
+_FEATHER = 3  # rings of vertices over which the mesh's open edge fades out over the photo
 _OVERLAY = 0.65
 _DOT, _DOT_RADIUS = np.array([1.0, 0.66, 0.06], np.float32), 1.5 / 384  # linear light; of the panel
 
@@ -41,8 +41,8 @@ _DOT, _DOT_RADIUS = np.array([1.0, 0.66, 0.06], np.float32), 1.5 / 384  # linear
 def shade(mesh: Mesh, yaw: float, size: int, colors: bool = False) -> UInt8[np.ndarray, "size size 3"]:
     """The mesh as clay before a dark backdrop, turned by `yaw` degrees (positive: to the picture's right).
 
-    colors: with the mesh's own colours in place of clay's. Framed alike for every yaw; the open edge of what a photo
-    shows fades out. A mesh of nothing gives the backdrop.
+    colors: with the mesh's own colours in place of clay's. Framed alike for every yaw. A mesh of nothing gives the
+    backdrop.
     """
     return _portraits(mesh, yaw, size, (colors,))[0]
 
@@ -176,11 +176,9 @@ def _drawn(
     upright, as four in a square would.
     """
     # The mesh has about a vertex per pixel, so light is worked out at the vertices and blended between them.
-    table = np.empty((len(screen), 3 * len(lights) + 2), np.float32)
+    table = np.empty((len(screen), 3 * len(lights) + 1), np.float32)
     for k, light in enumerate(lights):
         table[:, 3 * k : 3 * k + 3] = light.T
-    table[:, -2] = 1
-    table[:, :-1] *= _opacity(mesh)[:, None]
     table[:, -1] = relief - relief.mean()
 
     stagger = (_SAMPLES - 1) / _SAMPLES
@@ -200,12 +198,11 @@ def _drawn(
     a, b, c = corners[:, :2]
     openness[(cross(a, b, *c) > 0)[face]] *= _BACK_OF_CLAY  # y down: counter-clockwise has negative area
     samples = np.zeros((size, _SAMPLES, size, table.shape[1]), np.float32)
-    cover = drawn[:, -2].copy()
     drawn *= _channels(openness, table.shape[1])
-    drawn[:, -2] = cover
+    drawn[:, -1] = 1
     samples.reshape(-1, table.shape[1])[seen] = drawn
     picture = np.asarray(sum(samples[:, k] for k in range(_SAMPLES)) / np.float32(_SAMPLES))
-    return np.split(picture[..., :-2], len(lights), axis=2), picture[..., -2]
+    return np.split(picture[..., :-1], len(lights), axis=2), picture[..., -1]
 
 
 def _channels(values: Float32[np.ndarray, "*n"], count: int) -> Float32[np.ndarray, "*n {count}"]:
@@ -215,15 +212,11 @@ def _channels(values: Float32[np.ndarray, "*n"], count: int) -> Float32[np.ndarr
     return np.asarray(cv2.merge([values] * count)).reshape(*values.shape, count)
 
 
-@lru_cache(maxsize=1)  # one mesh is seen from several sides
 def _opacity(mesh: Mesh) -> Float32[np.ndarray, " v"]:
     """Opacity of each vertex: 0 on the open edge of what a photo shows, 1 a few rings further in.
 
-    The edge of a region of pixels is a staircase; where the surface ends is not known to the pixel anyway. A mesh of
-    groups is of fixed topology: its edge is smooth, and meant.
+    Drawn a pixel per vertex, the edge is a staircase; where the surface ends is not known to the pixel anyway.
     """
-    if mesh.groups:
-        return np.ones(len(mesh.vertices), np.float32)
     count, corners = len(mesh.vertices), mesh.faces.T.astype(np.int64)
     balance = np.zeros(count)
     for k in range(3):  # around an inner vertex every neighbour is left once and met once

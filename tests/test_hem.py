@@ -64,14 +64,17 @@ def test_the_edge_stays_on_the_surface_and_within_its_pixels(yaw, distance):
     )
 
 
-def test_random_regions_stay_sound():
+def test_random_regions_and_depths_stay_sound():
     truth = scene(size=64)
     random = np.random.default_rng(1)
-    for density in (0.3, 0.6, 0.9):
-        mesh = build(truth, random.random((64, 64)) < density)
-        smooth = hemmed(mesh, truth.pose, 64)
-        assert_sound(smooth)
-        assert facing(smooth, truth.pose).min() > 0
+    for density in (0.3, 0.45, 0.6, 0.75, 0.9):
+        for roughness in (0.0, 0.5, 5.0):
+            depth = 600 + roughness * random.normal(size=(64, 64))
+            mesh = build(truth, random.random((64, 64)) < density, truth.rays * depth[..., None])
+            smooth = hemmed(mesh, truth.pose, 64)
+            assert_sound(smooth)
+            assert facing(smooth, truth.pose).min() > 0
+            assert np.abs(smooth.uv - mesh.uv).max() * 64 < 0.5
 
 
 def test_an_empty_mesh_stays_empty():

@@ -7,7 +7,7 @@ import numpy as np
 from surfaces import icosphere, landmarks, person_point, scene
 
 from facecli.crop import CROP
-from facecli.mesh import Group, Mesh, grid_mesh, vertex_normals
+from facecli.mesh import Mesh, grid_mesh, vertex_normals
 from facecli.render import PANEL, _opacity, preview, shade
 
 
@@ -59,13 +59,6 @@ def test_an_open_edge_fades_out_and_a_closed_surface_has_none():
     next_to = np.setdiff1d(pairs[np.isin(pairs, rim).any(1)].ravel(), rim)
     assert (opacity[next_to] < 1).all() and (opacity > 0.999).mean() > 0.8
     assert (_opacity(ball_mesh()) == 1).all()
-
-
-def test_the_edge_of_a_fixed_topology_is_meant_and_does_not_fade():
-    _, _, mesh, _ = fake_face(swollen=False)
-    group = Group("face", np.zeros((0, 4), np.int32), mesh.faces)
-    assert (_opacity(mesh) == 0).any()
-    assert (_opacity(replace(mesh, groups=(group,))) == 1).all()
 
 
 def test_edges_are_anti_aliased():
