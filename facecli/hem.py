@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int, Int32
 
 from facecli.camera import Pose
-from facecli.mesh import Mesh
+from facecli.mesh import Mesh, on_open_edge
 
 _FURTHEST = 0.45  # pixels: how far a vertex may move, less than to the next pixel
 _ROUNDS = 16  # in each a vertex goes half way to the middle of its two neighbours on the edge
@@ -60,9 +60,8 @@ def _shift(places: Float[np.ndarray, "v 2"], faces: Int32[np.ndarray, "f 3"]) ->
 def _open_edges(faces: Int32[np.ndarray, "f 3"], count: int) -> tuple[np.ndarray, np.ndarray]:
     """Where each edge begins and ends that has a triangle on one side alone."""
     here, following = faces.astype(np.int64).ravel(), np.roll(faces, -1, axis=1).astype(np.int64).ravel()
-    # Around an inner vertex every neighbour is left once and met once: few edges are left to look at one by one.
-    balance = np.bincount(here, following, count) - np.bincount(following, here, count)
-    near = (balance[here] != 0) & (balance[following] != 0)
+    rim = on_open_edge(faces, count)
+    near = rim[here] & rim[following]  # few are left to look at one by one
     here, following = here[near], following[near]
     open_ = ~np.isin(here * count + following, following * count + here)
     return here[open_], following[open_]

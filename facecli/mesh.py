@@ -119,6 +119,19 @@ def vertex_normals(
     return (normals / np.where(length == 0, 1.0, length)[:, None]).astype(np.float32)
 
 
+def on_open_edge(faces: Int32[np.ndarray, "f 3"], count: int) -> Bool[np.ndarray, " v"]:
+    """Which of so many vertices lie on an edge that has a triangle on one side alone.
+
+    Around an inner vertex every neighbour is left once and met once, so that their numbers add up to the same.
+    """
+    corners = faces.T.astype(np.int64)
+    balance = np.zeros(count)
+    for k in range(3):
+        here, following = corners[k], corners[(k + 1) % 3]
+        balance += np.bincount(here, following, count) - np.bincount(following, here, count)
+    return np.asarray(balance != 0)
+
+
 def _links(
     surface: Float[np.ndarray, "h w 3"], used: Bool[np.ndarray, "h w"], window: int
 ) -> tuple[Bool[np.ndarray, "h w-1"], Bool[np.ndarray, "h-1 w"]]:

@@ -9,7 +9,7 @@ from jaxtyping import Float, Float32, Int, UInt8
 
 from facecli.camera import FRONTAL, Camera, Pose
 from facecli.crop import CROP, Crop
-from facecli.mesh import Mesh
+from facecli.mesh import Mesh, on_open_edge
 from facecli.raster import corners_of, cross, nearest, shares_of
 
 PANEL = 384
@@ -218,11 +218,7 @@ def _opacity(mesh: Mesh) -> Float32[np.ndarray, " v"]:
     Drawn a pixel per vertex, the edge is a staircase; where the surface ends is not known to the pixel anyway.
     """
     count, corners = len(mesh.vertices), mesh.faces.T.astype(np.int64)
-    balance = np.zeros(count)
-    for k in range(3):  # around an inner vertex every neighbour is left once and met once
-        here, following = corners[k], corners[(k + 1) % 3]
-        balance += np.bincount(here, following, count) - np.bincount(following, here, count)
-    inner = (balance == 0).astype(np.float64)
+    inner = (~on_open_edge(mesh.faces, count)).astype(np.float64)
     used = np.maximum(sum(np.bincount(corner, minlength=count) for corner in corners), 1)
     opacity = inner
     for _ in range(_FEATHER - 1):
