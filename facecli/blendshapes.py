@@ -15,12 +15,13 @@ import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
 from facecli.camera import Camera, Pose
-from facecli.complete import FaceModel, Surface, to_mesh, with_inner_mouth
+from facecli.complete import FaceModel, Surface, to_mesh
 from facecli.completion import fingerprint
 from facecli.crop import CROP, Crop
 from facecli.errors import WeightsError
 from facecli.grid import enlarge, sample
 from facecli.mesh import Mesh
+from facecli.mouth import with_inner_mouth
 from facecli.runtime import Maps
 from facecli.weights import REPAIR, Weights
 
@@ -167,7 +168,7 @@ def express(
     if blendshapes.regressor is None:
         raise ValueError("the blendshapes have no regressor")
     weights = blendshapes.regressor.weights(model, surface, openings)
-    positions = with_inner_mouth(model, surface.positions - blendshapes.offset(model, weights))
+    positions = with_inner_mouth(model.bag, surface.positions - blendshapes.offset(model, weights))
     return Expression(weights, to_mesh(model, Surface(positions, surface.seen), colors))
 
 

@@ -17,6 +17,7 @@ from facecli.completion import Completion, glimpse, load_completion
 from facecli.errors import WeightsError
 from facecli.grid import Places, around, diffuse, enlarge, grid_normals, sample
 from facecli.mesh import Group, Mesh, vertex_normals
+from facecli.mouth import even_lips, to_lip_edges, with_inner_mouth
 from facecli.weights import Weights
 
 GROUPS = ("face", "right_eye", "left_eye", "mouth")
@@ -31,7 +32,6 @@ SLIDES_MM = (0.3, 0.9)  # left over along the surface: shape up to the first, sl
 CREDIT = 0.8  # of the network's change where correspondences slid: it learned from smaller errors
 HOLD = 12.0  # cells: so far rims, whose correspondence is known, keep what is around from sliding
 JUMP_CELLS, JUMP_MM = 2.0, 0.3  # so unlike its surroundings, a cell is doubted; at twice that, it is out
-BAG_MM, BAG_SHARE = 4.0, 0.4  # the inner mouth's depth: at least, and as a share of how far it is open
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,7 +239,7 @@ def _with_rims(
     """
     if rims is None or len(rims[0]) == 0:
         return cells, points, weight, np.zeros(len(cells), bool)
-    known = model.chart.cells(rims[0].astype(cells.dtype))
+    known = to_lip_edges(model.bag, model.lips, model.chart.cells(rims[0].astype(cells.dtype)))
     if _at(model.lips, known).any():
         far = ~_at(model.lips, cells)
         cells, points, weight = cells[far], points[far], weight[far]
@@ -289,13 +289,13 @@ def _left_over(
     wrong = np.where(doubtful, np.float32(WRONG_AT_LIPS_MM**2), np.float32(WRONG_MM**2))
     near = np.einsum("ij,ij->i", residual, residual) < wrong
     grid, weight = places.splat(residual, near)
-    trust = _trust(model, weight)
+    held = _held(places.splat(residual[:, :1], near & sure)[1] > 0.5 * weight)
+    trust = _trust(model, weight, held == 1)
     across = np.einsum("ijk,ijk->ij", grid, model.normals)[..., None] * model.normals
     along = grid - across
     length = np.linalg.norm(along[trust > 0.5], axis=1)
     typical = float(np.median(length)) if len(length) else 0.0
     slide = float(np.clip((typical - SLIDES_MM[0]) / (SLIDES_MM[1] - SLIDES_MM[0]), 0, 1))
-    held = _held(places.splat(residual[:, :1], near & sure)[1] > 0.5 * weight)
     grid = across + along * np.maximum(1 - slide, held)[..., None]
     return grid, trust * np.maximum(_smooth(grid, trust), held == 1), slide, held
 
@@ -340,7 +340,8 @@ def with_left_over(
 ) -> Surface:
     """A face of the model bent to what the photo shows; the bend fades where the photo ends."""
     bend, support = diffuse(residual, trust, FADING)
-    return Surface(with_inner_mouth(model, shape + bend * np.clip(2 * support, 0, 1)), trust)
+    bend = even_lips(model.bag, model.lips, bend, trust)
+    return Surface(with_inner_mouth(model.bag, shape + bend * np.clip(2 * support, 0, 1)), trust)
 
 
 def to_mesh(model: FaceModel, surface: Surface, colors: UInt8[np.ndarray, "v 3"]) -> Mesh:
@@ -360,24 +361,15 @@ def to_mesh(model: FaceModel, surface: Surface, colors: UInt8[np.ndarray, "v 3"]
     )
 
 
-def _trust(model: FaceModel, weight: Float[np.ndarray, "g g"]) -> Float[np.ndarray, "g g"]:
-    """How far to follow the pixels in each cell, from how many there are: less towards the rim of what is seen."""
+def _trust(
+    model: FaceModel, weight: Float[np.ndarray, "g g"], known: Bool[np.ndarray, "g g"]
+) -> Float[np.ndarray, "g g"]:
+    """How far to follow the pixels in each cell, from how many there are: less towards the rim of what is seen, and
+    not in the mouth, but where the correspondence is known."""
     import cv2
 
     enough = np.clip((weight - SPARSE) / (DENSE - SPARSE), 0, 1)
     seen = ((enough > 0.5) | model.mouth).astype(np.uint8)
     seen = cv2.morphologyEx(seen, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
     inside = cv2.distanceTransform(seen, cv2.DIST_L2, cv2.DIST_MASK_5).astype(np.float64)
-    return np.asarray(enough * np.clip((inside - RIM[0]) / (RIM[1] - RIM[0]), 0, 1) * ~model.mouth)
-
-
-def with_inner_mouth(model: FaceModel, positions: Float[np.ndarray, "g g 3"]) -> Float[np.ndarray, "g g 3"]:
-    """The inner mouth hung as a bag between the lips, the deeper the wider they are open."""
-    cell, top, bottom = model.bag.T
-    flat = positions.reshape(-1, 3).copy()
-    share = ((cell - top) / (bottom - top))[:, None]
-    upper, lower = flat[top], flat[bottom]
-    width = ((bottom - top) / (bottom - top).max())[:, None]
-    depth = (BAG_MM + BAG_SHARE * np.linalg.norm(upper - lower, axis=1, keepdims=True)) * width
-    flat[cell] = upper + (lower - upper) * share - depth * 4 * share * (1 - share) * [0.0, 0.0, 1.0]
-    return flat.reshape(positions.shape)
+    return np.asarray(enough * np.clip((inside - RIM[0]) / (RIM[1] - RIM[0]), 0, 1) * (known | ~model.mouth))

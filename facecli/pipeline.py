@@ -38,7 +38,7 @@ from facecli.look import (
 )
 from facecli.mesh import Mesh, grid_mesh
 from facecli.pose import fit_person
-from facecli.rims import on_rims, rim_points
+from facecli.rims import on_rims, rim_edges, rim_points
 from facecli.runtime import Maps, Network
 from facecli.texture import Shown, Skin, bake, vertex_colors
 from facecli.upsample import upsample_masked
@@ -237,9 +237,13 @@ class Reconstructor:
         whole = skin = dense = expression = None
         if self.whole:
             sure = inner(region) & ~inner_mouth(finer[..., :3], finer[..., 4])
+            opened = finer[..., 4].astype(np.float64)
+            edges = crop.to_photo(rim_edges(crop.to_crop(landmarks), opened, visible))
+            placed = rim_points(landmarks_3d, visible)
+            placed[:, :2] += (edges - rim_points(landmarks, visible)) * placed[:, 2:] / camera.focal
             rims = (
                 rim_points(self.template.landmarks.astype(np.float64), visible, RIMS_APART),
-                rim_points(pose.to_head(landmarks_3d), visible),
+                pose.to_head(placed),
             )
             believed = np.minimum(1, SURE_MM / np.maximum(cv2.resize(maps.sigma, (CROP, CROP))[sure], 1e-3))
             seen = pose.to_head(surface[sure])

@@ -267,11 +267,15 @@ def test_lips_part_without_a_tear(model: FaceModel) -> None:
     wanted = (truth.reshape(-1, 3)[top, 1] - truth.reshape(-1, 3)[bottom, 1])[middle]
     assert wanted.min() > 5
     assert np.abs((flat[top, 1] - flat[bottom, 1])[middle] - wanted).max() < 2.5
-    share = ((cell - top) / (bottom - top))[:, None]
-    line = flat[top] + (flat[bottom] - flat[top]) * share
-    back = line - flat[cell]
-    assert np.abs(back[:, :2]).max() < 1e-4 and (back[:, 2] > 0).all(), "a bag behind the lips"
-    assert back[middle, 2].max() > 5
+    gap = flat[bottom] - flat[top]
+    share = np.einsum("ij,ij->i", (flat[cell] - flat[top])[:, :2], gap[:, :2]) / np.square(gap[:, :2]).sum(1)
+    back = flat[top] + gap * share[:, None] - flat[cell]
+    assert (share > 0).all() and (share < 1).all()
+    assert np.abs(back[:, :2]).max() < 1e-4 and (back[:, 2] > 0).all(), "a box behind the lips"
+    deepest = back[middle, 2].max()
+    assert deepest > 5
+    within = middle & (share > 0.25) & (share < 0.75) & (bottom - top == (bottom - top).max())
+    assert back[within, 2].min() > 0.9 * deepest, "flat, as teeth are"
 
 
 @pytest.mark.parametrize("tensors", [{}, {"range": np.zeros(2, np.float32)}])

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from facecli.rims import on_rims, rim_points
+from facecli.rims import on_rims, rim_edges, rim_points
 
 SIZE = 128
 MOUTH = {
@@ -122,3 +122,56 @@ def test_a_rim_that_is_hidden_in_part_has_no_points():
     visible[48] = False  # the mouth's corner, of both lips
     assert len(rim_points(landmarks, visible)) == len(every) // 2
     assert rim_points(landmarks, np.zeros(68, bool)).shape == (0, 3)
+
+
+def lens(half, size=SIZE):
+    """A gap that is an ellipse, as wide as the mouth and twice `half` high."""
+    fine = 8
+    along = (np.arange(size * fine) + 0.5) / fine - 0.5 - size / 2
+    x, y = np.meshgrid(along, along)
+    gap = (np.square(x / 20) + np.square(y / half) < 1).astype(np.float32)
+    return cv2.resize(gap, (size, size), interpolation=cv2.INTER_AREA).astype(np.float64)
+
+
+def test_edges_of_a_gap_are_round_where_lines_between_landmarks_are_not():
+    every, opening = np.ones(68, bool), lens(7.0)
+    landmarks = on_rims(face(), opening)
+    lines, edges = (points.reshape(6, -1, 2)[4:] for points in (
+        rim_points(landmarks, every), rim_edges(landmarks, opening, every)
+    ))  # fmt: skip
+    off = []
+    for points in (lines, edges):
+        x, y = np.moveaxis(points - 64, -1, 0)
+        inside = np.abs(x) < 17  # beyond, the last place that is looked at is joined to the corner
+        true = 7.0 * np.sqrt(1 - np.square(x[inside] / 20))
+        beyond = np.where(y[inside] < 0, ABOVE, BELOW)
+        off.append(np.abs(np.abs(y[inside]) - true - beyond))
+    assert off[0].max() > 1.3
+    assert off[1].max() < 0.35
+    np.testing.assert_array_equal(edges[:, [0, -1]], lines[:, [0, -1]])
+
+
+def test_edges_are_the_lines_where_nothing_is_open():
+    landmarks, every = face(), np.ones(68, bool)
+    edges = rim_edges(landmarks, np.zeros((SIZE, SIZE)), every)
+    np.testing.assert_array_equal(edges, rim_points(landmarks, every))
+
+
+def test_edges_and_points_leave_the_same_rims_out():
+    visible = np.ones(68, bool)
+    visible[[38, 66]] = False
+    opening = band(6.0)
+    landmarks = on_rims(face(), opening)
+    edges = rim_edges(landmarks, opening, visible)
+    assert edges.shape == rim_points(landmarks, visible).shape
+    whole = rim_edges(landmarks, opening, np.ones(68, bool)).reshape(6, -1, 2)
+    np.testing.assert_array_equal(edges, whole[[1, 2, 3, 4]].reshape(-1, 2))
+
+
+def test_points_of_touching_rims_lie_apart_but_at_the_corners():
+    landmarks = np.random.default_rng(0).normal(size=(68, 3))
+    landmarks[[61, 62, 63]] = landmarks[[67, 66, 65]]
+    upper, lower = rim_points(landmarks, np.ones(68, bool), apart=0.7).reshape(6, -1, 3)[4:]
+    np.testing.assert_allclose((upper - lower)[30:-30], np.tile([0, 1.4, 0], (len(upper) - 60, 1)), atol=1e-9)
+    np.testing.assert_array_equal(upper[[0, -1]], lower[[0, -1]])
+    assert (np.diff((upper - lower)[:30, 1]) >= 0).all()
