@@ -65,6 +65,24 @@ def test_lips_keep_their_side():
     assert len(set(FACE_OVAL)) == 36
 
 
+def test_each_lips_points_go_with_their_own_lip_when_the_mouth_opens():
+    from facecli.train.correspond import calibrated
+
+    model = head_model()
+    expression = np.zeros(len(model.expression_names), np.float32)
+    expression[model.expression_names.index("jawOpen")] = 0.5
+    open_ = model.vertices(np.zeros(len(model.identity), np.float32), expression)
+    for triples, bary in (attached(), calibrated(model)):
+        moved = ((open_ - model.neutral)[triples] * bary[..., None]).sum(1)
+        middle = [13, 14, 0, 17]  # inner and outer rims, upper and lower in turn
+        assert moved[UPPER_LIP, 1].min() > moved[LOWER_LIP, 1].max() - 6, (
+            "but at the corners they go together"
+        )
+        np.testing.assert_allclose(
+            moved[middle], (open_ - model.neutral)[model.landmark_vertices[[62, 66, 51, 57]]], atol=1.5
+        )
+
+
 def test_moving_slides_both_sides_alike():
     shift = np.zeros((468, 2))
     shift[33] = [1.0, 2.0]  # outer corner of the right eye: to the image's right and down

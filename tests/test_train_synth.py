@@ -150,6 +150,19 @@ def test_a_sample_is_made_by_its_generator_alone():
     assert not np.array_equal(first.image, other.image)
 
 
+def test_some_heads_have_a_portraits_expression():
+    stage_ = stage(Synthesizer)
+    stage_.pool.fits.beta[:] = 0.123 + 0.1 * np.arange(3)[:, None]
+    rng = np.random.default_rng(4)
+    drawn = np.stack([stage_._expression(rng) for _ in range(600)])
+    theirs = (drawn[:, None] == stage_.pool.fits.beta.astype(np.float32)).all(-1)
+    assert theirs.any(1).mean() == pytest.approx(synth.BORROWED, abs=0.07)
+    assert (theirs.mean(0) > synth.BORROWED / 6).all()
+    drawn[theirs[:, 0]] = 1
+    assert stage_.pool.fits.beta.max() < 0.4, "the pool's own stays as it is"
+    assert drawn[~theirs.any(1)].min() == 0
+
+
 def test_depth_is_known_only_in_the_region():
     for seed in range(20, 24):
         made = synthesizer().sample(np.random.default_rng(seed), 256)

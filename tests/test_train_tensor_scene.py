@@ -9,11 +9,11 @@ from staged import CPU, batch
 from facecli.train.lift import face_box_points
 from facecli.train.light import HEIGHT, WIDTH, Light, random_light
 from facecli.train.sample import jittered_frame, lively_expression
-from facecli.train.synth import Synthesizer
+from facecli.train.synth import BORROWED, Synthesizer
 from facecli.train.tensor import dice as module
 from facecli.train.tensor.dice import Dice
 from facecli.train.tensor.head import flat, framed
-from facecli.train.tensor.scene import cameras, expressions, hair_colour, lights
+from facecli.train.tensor.scene import acted, cameras, expressions, hair_colour, lights
 from facecli.train.tensor.shade import Lights
 
 NAMES = (
@@ -81,6 +81,15 @@ def test_expressions_are_spread_as_the_compiled_ones():
     for a, b in ((0, 1), (10, 11), (6, 7), (8, 10)):  # which go together
         both = [float((e[:, a] * e[:, b] > 0).mean()) for e in (mine, theirs)]
         assert both[0] == pytest.approx(both[1], abs=0.03)
+
+
+def test_some_heads_have_a_portraits_expression():
+    fitted = torch.full((5, len(NAMES)), 0.123) + 0.1 * torch.arange(5.0)[:, None]
+    mine = acted(many(), NAMES, fitted)
+    theirs = (mine[:, None] == fitted).all(-1)
+    assert theirs.any(1).float().mean() == pytest.approx(BORROWED, abs=0.03)
+    assert (theirs.float().mean(0) > BORROWED / 8).all()
+    assert mine[~theirs.any(1)].min() == 0
 
 
 def some_lights():

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from facecli.train.headmodel import FACE, FACE_VERTICES, HeadModel
 
@@ -72,10 +72,7 @@ def register(model: HeadModel, canonical: Float[np.ndarray, "468 3"]) -> "Attach
     warped = source + RBFInterpolator(anchors, offsets, smoothing=5.0)(source)
 
     skin = model.neutral[:FACE_VERTICES]
-    carried = np.linalg.norm(
-        model.expression[model.expression_names.index("jawOpen")][:FACE_VERTICES], axis=1
-    )
-    is_lower = carried > 0.4 * carried.max()
+    below = is_lower(model)
     allowed = np.full(468, None, object)
     allowed[UPPER_LIP], allowed[LOWER_LIP] = False, True
 
@@ -83,7 +80,7 @@ def register(model: HeadModel, canonical: Float[np.ndarray, "468 3"]) -> "Attach
         out = skin[cKDTree(skin).query(points)[1]].astype(float)
         for lower in (False, True):
             chosen = np.flatnonzero([a is lower for a in allowed])
-            lips = skin[is_lower == lower]
+            lips = skin[below == lower]
             out[chosen] = lips[cKDTree(lips).query(points[chosen])[1]]
         return out
 
@@ -97,14 +94,35 @@ Attachment = tuple[Int[np.ndarray, "468 3"], Float[np.ndarray, "468 3"]]
 
 
 def attach(model: HeadModel, points: Float[np.ndarray, "468 3"]) -> Attachment:
-    """The nearest surface points, as vertex triples and barycentric weights."""
+    """The nearest surface points, as vertex triples and barycentric weights; those of lips on their own lip.
+
+    On the mean head the lips touch, and the nearest surface may be the other lip's, which goes another way when the
+    mouth opens.
+    """
     import trimesh
 
     faces = model.faces[(model.part == FACE) & (model.faces.max(1) < FACE_VERTICES)]
-    surface = trimesh.Trimesh(model.neutral, faces, process=False)
-    nearest, _, triangle = trimesh.proximity.closest_point(surface, points)
-    bary = trimesh.triangles.points_to_barycentric(surface.triangles[triangle], nearest)
-    return faces[triangle], bary.astype(np.float32)
+    below = is_lower(model)[faces]
+    triples, bary = np.zeros((468, 3), faces.dtype), np.zeros((468, 3), np.float32)
+    elsewhere = np.setdiff1d(np.arange(468), np.concatenate([UPPER_LIP, LOWER_LIP]))
+    for chosen, allowed in (
+        (elsewhere, faces),
+        (UPPER_LIP, faces[~below.any(1)]),
+        (LOWER_LIP, faces[below.all(1)]),
+    ):
+        surface = trimesh.Trimesh(model.neutral, allowed, process=False)
+        nearest, _, triangle = trimesh.proximity.closest_point(surface, points[chosen])
+        triples[chosen] = allowed[triangle]
+        bary[chosen] = trimesh.triangles.points_to_barycentric(surface.triangles[triangle], nearest)
+    return triples, bary
+
+
+def is_lower(model: HeadModel) -> Bool[np.ndarray, " v"]:
+    """Which of the face's vertices lie below the mouth: those that the jaw carries."""
+    carried = np.linalg.norm(
+        model.expression[model.expression_names.index("jawOpen")][:FACE_VERTICES], axis=1
+    )
+    return np.asarray(carried > 0.4 * carried.max())
 
 
 def landmarks68(model: HeadModel, attached: Attachment) -> Float[np.ndarray, "68 3"]:

@@ -11,7 +11,15 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
-from facecli.train.correspond import FACE_OVAL, calibrated, canonical_points, move, register
+from facecli.train.correspond import (
+    FACE_OVAL,
+    LOWER_LIP,
+    UPPER_LIP,
+    calibrated,
+    canonical_points,
+    move,
+    register,
+)
 from facecli.train.headmodel import HeadModel
 
 LANDMARK_NOISE = 0.02
@@ -40,6 +48,12 @@ CORNERS = np.array([33, 133, 362, 263, 61, 291, 2])
 """Of MediaPipe's points: eye corners, mouth corners, nose bottom."""
 CORNER_WEIGHT = 25.0
 """They are seen sharply in any photo, and the others' mean must not drag the labels off them."""
+OUTER_LIPS, INNER_LIPS = (
+    np.concatenate([UPPER_LIP[rim], LOWER_LIP[rim]]) for rim in (slice(9), slice(-9, None))
+)
+OUTER_LIPS_WEIGHT, INNER_LIPS_WEIGHT = 2.0, 4.0
+"""MediaPipe sees well how far lips part, in few points of many. The network, which learned it from these fits, has no
+say there."""
 OUTLINE_WEIGHT = 0.25
 """MediaPipe's outline slides over the head when it turns."""
 OUTER_EYES = 89.0
@@ -127,11 +141,14 @@ def _read(landmark_file: Path) -> tuple[list[str], Float[np.ndarray, "n 2"], lis
     weight = _even()
     total = weight.sum()
     weight[CORNERS] = CORNER_WEIGHT
+    weight[INNER_LIPS], weight[OUTER_LIPS] = INNER_LIPS_WEIGHT, OUTER_LIPS_WEIGHT
     with np.load(landmark_file) as archive:
         names = [str(name) for name in archive["names"]]
         sightings = [Sighting(archive["landmarks"][:, :468, :2], np.tile(weight / total, (len(names), 1)))]
         if "own" in archive:
-            sightings.append(Sighting(archive["own"], archive["own_seen"] / 468.0))
+            own = archive["own_seen"] / 468.0
+            own[:, np.concatenate([INNER_LIPS, OUTER_LIPS])] = 0
+            sightings.append(Sighting(archive["own"], own))
         return names, archive["sizes"].astype(np.float32), sightings
 
 

@@ -52,6 +52,8 @@ DRESSED = 0.45
 """Share of heads with a fringe, a hat, a hood, a mask or a scarf."""
 STUCK_OUT = 0.05
 """Share of heads with the tongue out."""
+BORROWED = 0.35
+"""Share of heads with the fitted expression of a portrait: people smile and talk in ways that lots do not draw."""
 WELL_SEEN = 0.22
 """Portraits that show less of the skin's UV tile than this lend no albedo."""
 
@@ -81,7 +83,7 @@ class Synthesizer:
         """One head: who, its look, from where, under which light, behind what; detail at full size only."""
         model = self.model
         alpha = rng.normal(0, rng.uniform(0.6, 1.25), len(model.identity))
-        beta = lively_expression(rng, model.expression_names)
+        beta = self._expression(rng)
         out = bool(rng.random() < STUCK_OUT)
         if out:
             beta = self.tongue.parted(rng, beta)
@@ -172,6 +174,13 @@ class Synthesizer:
             pack_opening(part, region),
             expression=beta,
         )
+
+    def _expression(self, rng: np.random.Generator) -> Float[np.ndarray, "e"]:
+        """Weights of the head model's shapes: a portrait's, or drawn by lot."""
+        if rng.random() < BORROWED:
+            fitted = self.pool.fits.beta
+            return np.asarray(fitted[rng.integers(len(fitted))], np.float32).copy()
+        return lively_expression(rng, self.model.expression_names)
 
     def _pose(self, rng: np.random.Generator) -> Float[np.ndarray, "3 3"]:
         yaw = rng.uniform(-90, 90) if rng.random() < 0.3 else np.clip(rng.normal(0, 28), -90, 90)

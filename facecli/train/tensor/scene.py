@@ -12,6 +12,7 @@ from torch import Tensor
 
 from facecli.train.complexion import FIBRES, PUPIL_ANGLE
 from facecli.train.sample import EXPRESSIVE, FULL
+from facecli.train.synth import BORROWED
 from facecli.train.tensor.complexion import Look
 from facecli.train.tensor.dice import Dice
 from facecli.train.tensor.fusion import fused
@@ -52,6 +53,12 @@ class Scene:
 
 LOOKS = {"Up": ("Up",), "Down": ("Down",), "Left": ("Out_L", "In_R"), "Right": ("In_L", "Out_R")}
 """Ends of the shapes that eyes look somewhere with."""
+
+
+def acted(dice: Dice, names: tuple[str, ...], fitted: Float[Tensor, "p e"]) -> Float[Tensor, "n e"]:
+    """Expressions drawn by lot, or `fitted` to portraits, as often as `Synthesizer` borrows them."""
+    drawn, theirs = expressions(dice, names), fitted[dice.below(len(fitted))]
+    return torch.where(dice.chance(BORROWED)[:, None], theirs, drawn)
 
 
 def expressions(dice: Dice, names: tuple[str, ...]) -> Float[Tensor, "n e"]:
@@ -220,7 +227,7 @@ def scene(dice: Dice, head: Head, tongue: Tongue, people: People, every: Lights,
     """Draw lots for a batch."""
     alpha = dice.normal(0, dice.uniform(0.6, 1.25)[:, None], len(head.identity))
     out = dice.chance(STUCK_OUT)
-    beta = tongue.parted(dice, expressions(dice, head.model.expression_names), out)
+    beta = tongue.parted(dice, acted(dice, head.model.expression_names, people.fitted), out)
     vertices, lip = tongue.moved(dice, head.vertices(alpha, beta), out)
     # at half the full size creases hardly show, and nothing asks for them
     look, lifted = looks(dice, people, size == FULL)

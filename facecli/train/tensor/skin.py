@@ -35,7 +35,7 @@ WAVY = cv2.GaussianBlur(np.eye(LINE), (1, 9), 2.0).astype(np.float32)
 
 
 class People:
-    """The pool's skins and backgrounds on a device, or, on the CPU, where they are stored."""
+    """The pool's skins, backgrounds and expressions on a device, or, on the CPU, where they are stored."""
 
     def __init__(self, pool: Pool, model: HeadModel, device: torch.device) -> None:
         donors = np.flatnonzero(pool.quality > WELL_SEEN)
@@ -43,6 +43,7 @@ class People:
         self.albedos, self.backs, self.crops = (
             _open(array, device) for array in (pool.albedos, pool.backs, pool.crops)
         )
+        self.fitted = torch.from_numpy(np.asarray(pool.fits.beta, np.float32)).to(device)
         self.splitter = Splitter(Creases(model), device)
         plane = texture_of(model, model.neutral[:, :2].astype(np.float32))[0]
         self.plane = torch.from_numpy(plane.astype(np.float32)).to(device)
