@@ -53,7 +53,8 @@ OUTER_LIPS, INNER_LIPS = (
 )
 OUTER_LIPS_WEIGHT, INNER_LIPS_WEIGHT = 2.0, 4.0
 """MediaPipe sees well how far lips part, in few points of many. The network, which learned it from these fits, has no
-say there."""
+say there. It is paid for with identity: of the 83 second portraits, by the shape of the narrow face, 60 % are nearest
+to their own first one, and 71 % were."""
 OUTLINE_WEIGHT = 0.25
 """MediaPipe's outline slides over the head when it turns."""
 OUTER_EYES = 89.0
