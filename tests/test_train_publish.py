@@ -131,3 +131,23 @@ def test_geometry_is_published_anew_and_the_network_stays(published, tmp_path):
     module.publish_geometry(ASSETS, tmp_path)
     for name in (*module.FILES, "manifest.json"):
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes(), "reproducible to the byte"
+
+
+def test_a_mean_with_another_network_is_that_of_every_parameter(checkpoint):
+    network, _, _ = module.averaged(checkpoint)
+    mine = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    others = {name: torch.randn_like(tensor).half() for name, tensor in mine.items()}
+    module.mix(network, others, 0.25)
+    for name, tensor in network.state_dict().items():
+        torch.testing.assert_close(tensor, 0.75 * mine[name] + 0.25 * others[name].float())
+
+
+@pytest.mark.parametrize(
+    "change", [lambda t: t.popitem(), lambda t: t.update({next(iter(t)): torch.zeros(7)})]
+)
+def test_of_a_network_of_another_kind_nothing_is_kept(checkpoint, change):
+    network, _, _ = module.averaged(checkpoint)
+    others = dict(network.state_dict())
+    change(others)
+    with pytest.raises(RuntimeError, match="nothing of it can be kept"):
+        module.mix(network, others, 0.5)

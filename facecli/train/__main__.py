@@ -226,13 +226,17 @@ def publish(
     version: Annotated[str, typer.Option(help="Version of the weights.")],
     created: Annotated[str, typer.Option(help="Date of the weights, default today.")] = "",
     command: Annotated[str, typer.Option(help="The commands that trained them, for the manifest.")] = "",
+    keep: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the parameters that are in the folder already.")
+    ] = 0.0,
     assets: Assets = SHARED / "assets",
 ) -> None:
     """Export a checkpoint: safetensors, ONNX with parity, template, manifest, and facecli doctor's example."""
     from facecli.doctor import store_example
     from facecli.train.publish import publish as write
 
-    write(checkpoint, assets, weights, version, created or date.today().isoformat(), {"command": command})
+    day = created or date.today().isoformat()
+    write(checkpoint, assets, weights, version, day, {"command": command}, keep)
     store_example(weights)
 
 
