@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from facecli.train.headmodel import FACE, FACE_VERTICES, HeadModel
 
@@ -72,7 +72,7 @@ def register(model: HeadModel, canonical: Float[np.ndarray, "468 3"]) -> "Attach
     warped = source + RBFInterpolator(anchors, offsets, smoothing=5.0)(source)
 
     skin = model.neutral[:FACE_VERTICES]
-    below = is_lower(model)
+    below = model.carried[:FACE_VERTICES]
     allowed = np.full(468, None, object)
     allowed[UPPER_LIP], allowed[LOWER_LIP] = False, True
 
@@ -102,7 +102,7 @@ def attach(model: HeadModel, points: Float[np.ndarray, "468 3"]) -> Attachment:
     import trimesh
 
     faces = model.faces[(model.part == FACE) & (model.faces.max(1) < FACE_VERTICES)]
-    below = is_lower(model)[faces]
+    below = model.carried[faces]
     triples, bary = np.zeros((468, 3), faces.dtype), np.zeros((468, 3), np.float32)
     elsewhere = np.setdiff1d(np.arange(468), np.concatenate([UPPER_LIP, LOWER_LIP]))
     for chosen, allowed in (
@@ -115,14 +115,6 @@ def attach(model: HeadModel, points: Float[np.ndarray, "468 3"]) -> Attachment:
         triples[chosen] = allowed[triangle]
         bary[chosen] = trimesh.triangles.points_to_barycentric(surface.triangles[triangle], nearest)
     return triples, bary
-
-
-def is_lower(model: HeadModel) -> Bool[np.ndarray, " v"]:
-    """Which of the face's vertices lie below the mouth: those that the jaw carries."""
-    carried = np.linalg.norm(
-        model.expression[model.expression_names.index("jawOpen")][:FACE_VERTICES], axis=1
-    )
-    return np.asarray(carried > 0.4 * carried.max())
 
 
 def landmarks68(model: HeadModel, attached: Attachment) -> Float[np.ndarray, "68 3"]:

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 FACE, BACK, GUMS, TEETH, SCLERA_LEFT, IRIS_LEFT, SCLERA_RIGHT, IRIS_RIGHT, LACRIMAL = range(9)
 OPAQUE_PARTS = 9
@@ -75,6 +75,12 @@ class HeadModel:
             used = np.flatnonzero(beta)
             out += beta[used].astype(np.float32) @ self.expression[used].reshape(len(used), -1)
         return out.reshape(-1, 3)
+
+    @cached_property
+    def carried(self) -> Bool[np.ndarray, "v"]:
+        """Which vertices the jaw takes along when it opens: what of face and mouth is below."""
+        moved = np.linalg.norm(self.expression[self.expression_names.index("jawOpen")], axis=1)
+        return np.asarray(moved > 0.4 * moved[:FACE_VERTICES].max())
 
     @cached_property
     def mirror(self) -> Int[np.ndarray, "v"]:

@@ -87,7 +87,7 @@ def unwrap(model: HeadModel) -> Unwrapped:
     mouth, right_eye = _mouth(model, plain, flat), _eye(model, flat)
     chart = _bent(plain, mouth, (right_eye, right_eye.mirrored()))
     cells = chart.cells(points)
-    carried = _carried(model)
+    carried = model.carried
     beside = (np.abs(flat[:, 0] - (GRID - 1) / 2) < (mouth.last - mouth.first) / 2) & (
         np.abs(flat[:, 1] - mouth.upper.mean()) < 4
     )
@@ -138,12 +138,6 @@ def _outer_faces(model: HeadModel) -> Int[np.ndarray, "f 3"]:
     return faces[model.neutral[faces, 2].max(1) > -40]
 
 
-def _carried(model: HeadModel) -> Bool[np.ndarray, "v"]:
-    """Which vertices the jaw takes along: what of the mouth is below."""
-    moved = np.linalg.norm(model.expression[model.expression_names.index("jawOpen")], axis=1)
-    return np.asarray(moved > 0.4 * moved[:FACE_VERTICES].max())
-
-
 def _drawn(
     model: HeadModel, flat: Float[np.ndarray, "v 2"], values: Float[np.ndarray, "v c"]
 ) -> Float[np.ndarray, "s s c"]:
@@ -162,7 +156,7 @@ def _coarse(row: float) -> float:
 
 def _mouth(model: HeadModel, plain: Chart, flat: Float[np.ndarray, "v 2"]) -> Contour:
     """Where the lips meet, as a contour without height, and the almond that it is torn open to."""
-    lower = _drawn(model, flat, _carried(model).astype(np.float32)[:, None])[..., 0] > 0.5
+    lower = _drawn(model, flat, model.carried.astype(np.float32)[:, None])[..., 0] > 0.5
     ends = plain.cells(model.neutral[model.landmark_vertices[list(INNER_CORNERS)]].astype(np.float64))
     first = round(float((ends[0, 0] + GRID - 1 - ends[1, 0]) / 2))
     columns = np.arange(first, GRID - first)
