@@ -135,7 +135,7 @@ def openings(maps: Maps, camera: Camera, pose: Pose, crop: Crop) -> Float[np.nda
     size = len(maps.opening)
     step = len(maps.region) // size
     face = maps.region.reshape(size, step, size, step).mean((1, 3)) > 0.5
-    pixel_mm = pose.translation[2] / camera.focal / crop.scale * CROP / size
+    pixel_mm = pose.translation[2] / camera.focal * crop.scale * CROP / size
     told = []
     for aperture in APERTURES:
         area = pixel_mm**2 / (4 * aperture[2] * aperture[3])

@@ -64,12 +64,13 @@ def look(opening: np.ndarray, region: float = 1.0) -> Maps:
     return Maps(full, coordinate, flat, flat, opening.astype(np.float32), np.zeros((512, 512), np.float32))
 
 
-def place(distance: float = 500.0) -> tuple[Camera, Pose, Crop]:
-    """At 500 mm a crop's pixel is half a millimetre, so a pixel of the coarse maps is one."""
+def place(distance: float = 500.0, larger: float = 1.0) -> tuple[Camera, Pose, Crop]:
+    """At 500 mm a crop's pixel is half a millimetre, so a pixel of the coarse maps is one. larger: the photo's
+    pixels, so many on one of the crop's."""
     return (
-        Camera(1000.0, 128.0, 128.0, "option"),
+        Camera(1000.0 * larger, 128.0 * larger, 128.0 * larger, "option"),
         Pose(np.eye(3), np.array([0.0, 0.0, distance])),
-        Crop(np.array([[1.0, 0, 0], [0, 1.0, 0]])),
+        Crop(np.array([[1 / larger, 0, 0], [0, 1 / larger, 0]])),
     )
 
 
@@ -83,6 +84,8 @@ def test_openings_are_told_by_place_and_size() -> None:
     assert mouth[[0, 2]] == pytest.approx([0, 0]) and mouth[1] == pytest.approx(1, rel=0.05)
     nearer = openings(look(opening), *place(250.0)).reshape(3, 3)
     assert nearer[0] == pytest.approx(left / [4, 4, 1])
+    larger = openings(look(opening), *place(larger=3.0)).reshape(3, 3)
+    assert larger[0] == pytest.approx(left), "the same face in a photo of more pixels is as open"
 
 
 def test_openings_of_nothing_are_0_and_of_a_pose_gone_wrong_bounded() -> None:
