@@ -1,6 +1,7 @@
 """`python -m facecli.train`: from licensed portraits to published weights, step by step.
 
-Order: landmarks, pool, synth, fit-network, publish, evaluate; look shows what a step made.
+Order: landmarks, pool, synth, fit-network, publish, evaluate; once there are weights, second-look and teach make
+better data; look shows what a step made.
 """
 
 import json
@@ -106,6 +107,21 @@ def synth(
     from facecli.train.shards import generate
 
     generate(assets, pool, out, shards, workers, seconds, device)
+
+
+@app.command()
+def teach(
+    landmark_file: Annotated[Path, typer.Argument(help="What `landmarks` wrote.", exists=True)],
+    out: Annotated[Path, typer.Argument(help="Folder of shards to write or to go on with.")],
+    shards: Annotated[int, typer.Option(min=1, help="How many shards there should be, 128 samples each.")],
+    portraits: Annotated[Path, typer.Option(help="Folder of portraits.")] = SHARED / "assets" / "portraits",
+    weights: Annotated[Path | None, typer.Option(help="Weights folder, default facecli's own.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+) -> None:
+    """Once there are weights: write portraits with what the network sees in several looks, to train on."""
+    from facecli.train.teach import teach as write
+
+    write(landmark_file, portraits, weights, out, shards, workers)
 
 
 @app.command("synth-rate")
