@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, fields
+from functools import reduce
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -45,13 +46,12 @@ class Maps:
         }
         return Maps(**turned | {"coordinate": turned["coordinate"] * np.array([-1, 1, 1], np.float32)})
 
-    def mean(self, other: "Maps") -> "Maps":
-        """Of two looks at the same crop."""
-        half = np.float32(0.5)
-        pairs = {
-            field.name: (getattr(self, field.name), getattr(other, field.name)) for field in fields(self)
-        }
-        return Maps(**{name: (one + another) * half for name, (one, another) in pairs.items()})
+    def mean(self, *others: "Maps") -> "Maps":
+        """Of several looks at the same crop."""
+        looks = (self, *others)
+        share = np.float32(1 / len(looks))
+        sums = {f.name: reduce(np.add, [getattr(look, f.name) for look in looks]) for f in fields(self)}
+        return Maps(**{name: total * share for name, total in sums.items()})
 
 
 class Network:

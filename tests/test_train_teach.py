@@ -13,8 +13,9 @@ from facecli.crop import Crop
 from facecli.runtime import Maps
 from facecli.train import teach
 from facecli.train.loader import collate
+from facecli.train.sample import jittered_frame
 from facecli.train.shards import pack, unpack
-from facecli.weights import load_weights
+from facecli.weights import load_template, load_weights
 
 
 def maps(seed=0):
@@ -77,21 +78,22 @@ def test_looks_that_differ_do_not_know():
 
 
 def test_the_same_crop_at_another_size():
-    matrix = np.array([[0.5, 0.1, 7.0], [-0.1, 0.5, 3.0]])
-    np.testing.assert_allclose(teach.at_size(Crop(matrix).matrix_at(512), 512, 256), matrix)
+    points = np.random.default_rng(1).uniform(100, 400, (20, 2))
+    small, large = (jittered_frame(np.random.default_rng(2), points, 12, size) for size in (256, 512))
+    np.testing.assert_allclose(Crop(small).matrix_at(512), large)
 
 
 def test_a_portraits_labels_are_what_the_network_sees(face, taught):
     """Points of the face, sent through the sample's own crop, lie where its labels say."""
     rng = np.random.default_rng(3)
-    crop = Crop(teach.at_size(teach.jittered_frame(rng, face.dense.photo, teach.ROLL, 512), 512, 256))
+    crop = Crop(jittered_frame(rng, face.dense.photo, teach.ROLL, 256))
     at = np.rint((crop.to_crop(face.landmarks) + 0.5) / 2 - 0.5).astype(int)
     inside = ((at > 0) & (at < 127)).all(1) & face.landmarks_visible
     column, row = at[inside].T
     known = taught.known[row, column] > 0
     assert known.mean() > 0.8
     told = taught.coarse[row, column, :3] * 100
-    wanted = Reconstructor("cpu", threads=1).template.landmarks[inside]
+    wanted = load_template(load_weights()).landmarks[inside]
     assert np.median(np.linalg.norm(told - wanted, axis=1)[known]) < 5.0
     assert taught.region[(row * 2)[known], (column * 2)[known]].min() > 60
     height = np.ptp(face.landmarks[[8, 27]] @ crop.matrix[:, :2].T, axis=0)

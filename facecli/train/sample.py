@@ -33,7 +33,8 @@ class Sample:
     displacement in mm along the coarse normal that makes the true surface of the coarse one, skin relief
     included, not a number where that is not known. `known` is 1 where the depth is exact, less where it comes
     from a fit, 0 where there is no surface. `footprint` is the mm that one pixel of the 128 px map spans at
-    the head centre. `depth_weight` is what the depth of this source is worth. `source` is one of `shards.SHARE`.
+    the head centre. `depth_weight` is what the depth of this source is worth. `source` is one of `shards.SHARE`,
+    or "taught" (see `teach`).
     `expression`: the weights of the head model's shapes, where they were kept."""
 
     image: UInt8[np.ndarray, "s s 3"]

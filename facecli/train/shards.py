@@ -7,7 +7,6 @@ sample is loaded.
 
 import io
 import multiprocessing
-import os
 import sys
 import time
 import zlib
@@ -20,6 +19,7 @@ import numpy as np
 
 from facecli.blendshapes import SHAPES
 from facecli.train.sample import COARSE, FULL, REGION, Sample
+from facecli.wholefile import write_whole
 
 PER_SHARD = 128
 SHARE = {
@@ -108,9 +108,7 @@ def _work(job: Job) -> None:
                 index = int(one.rng.choice(len(weights), p=weights))
                 sample = rerenderer.sample(one.rng, one.size, index, changed=one.source != "portrait")
             samples.append(replace(sample, source=one.source))
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_bytes(pack(samples))
-        temporary.rename(path)
+        write_whole(path, pack(samples))
         rate = PER_SHARD / (time.monotonic() - began)
         sys.stderr.write(f"shard {number}: {rate:.1f} samples/s\n")
         if time.monotonic() - started > job.seconds:

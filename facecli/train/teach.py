@@ -6,8 +6,7 @@ to the truth than any of them, and it is the truth of photos, which no rendering
 """
 
 import multiprocessing
-import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -22,6 +21,7 @@ from facecli.runtime import Maps, Network
 from facecli.train.sample import COARSE, FULL, KNOWN, REGION, UNIT, Sample, jittered_frame
 from facecli.train.shards import PER_SHARD, pack, portrait_weights
 from facecli.weights import Weights, load_weights
+from facecli.wholefile import write_whole
 
 DENSE = 468
 ROLL = 12.0
@@ -76,9 +76,7 @@ def _work(job: Job) -> None:
             index = int(rng.choice(len(names), p=shares))
             photo = read_image((job.portraits / names[index]).read_bytes()).pixels
             samples.append(teacher.sample(rng, photo, points[index]))
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_bytes(pack(samples))
-        temporary.rename(path)
+        write_whole(path, pack(samples))
 
 
 class Teacher:
@@ -91,8 +89,7 @@ class Teacher:
         self, rng: np.random.Generator, photo: UInt8[np.ndarray, "h w 3"], points: Float[np.ndarray, "p 2"]
     ) -> Sample:
         """A portrait in a crop as detectors make them, with what several looks say of it. points: of the face."""
-        finer = jittered_frame(rng, points, ROLL, FULL)
-        crop = Crop(at_size(finer, FULL, CROP))
+        crop = Crop(jittered_frame(rng, points, ROLL, CROP))
         sign = float(rng.choice([-1.0, 1.0]))
         turn = cv2.getRotationMatrix2D(((CROP - 1) / 2,) * 2, sign * TURN, ZOOM ** rng.choice([-1.0, 1.0]))
         turned = Crop(np.asarray(turn) @ np.vstack([crop.matrix, [0, 0, 1]]))
@@ -119,21 +116,13 @@ class Teacher:
         )
 
 
-def at_size(matrix: Float[np.ndarray, "2 3"], size: int, other: int) -> Float[np.ndarray, "2 3"]:
-    """A matrix to pixels of a square at one size, to those at another; pixel centres at integers."""
-    ratio = other / size
-    scaled = matrix * ratio
-    scaled[:, 2] += 0.5 * ratio - 0.5
-    return scaled
-
-
 def turned_back(maps: Maps, turn: Float[np.ndarray, "2 3"]) -> Maps:
     """The maps of a crop that was turned about its middle by `turn` (pixels at 256), as of the crop before."""
 
     def back(values: np.ndarray) -> np.ndarray:
         size = len(values)
-        middle, wanted = (size - 1) / 2, turn[:, :2]
-        matrix = np.column_stack([wanted, middle - wanted @ np.full(2, middle)])
+        middle, linear = (size - 1) / 2, turn[:, :2]
+        matrix = np.column_stack([linear, middle - linear @ np.full(2, middle)])
         return np.asarray(
             cv2.warpAffine(
                 values,
@@ -145,21 +134,16 @@ def turned_back(maps: Maps, turn: Float[np.ndarray, "2 3"]) -> Maps:
             np.float32,
         )
 
-    return Maps(
-        **{name: back(values) for name, values in vars(maps).items() if name != "detail"}, detail=maps.detail
-    )
+    return Maps(**{name: back(values) for name, values in vars(maps).items()})
 
 
 def together(looks: list[Maps]) -> tuple[Maps, Bool[np.ndarray, "128 128"]]:
-    """The mean of looks at one crop, without detail, and where they agree on what is there and how deep it is."""
-
-    def over_looks(name: str) -> np.ndarray:
-        return np.asarray(np.mean([getattr(look, name) for look in looks], axis=0))
-
-    region, opening = (np.clip(over_looks(name), 0, 1) for name in ("region", "opening"))  # cubics overshoot
-    coordinate, depth, sigma = (over_looks(name) for name in ("coordinate", "depth", "sigma"))
-    agreed = np.ones(depth.shape, bool)
+    """The mean of looks at one crop, and where they agree on what is there and how deep it is."""
+    mean = looks[0].mean(*looks[1:])
+    # Cubics overshoot, and these are probabilities.
+    mean = replace(mean, region=np.clip(mean.region, 0, 1), opening=np.clip(mean.opening, 0, 1))
+    agreed = np.ones(mean.depth.shape, bool)
     for look in looks:
-        away = np.linalg.norm(look.coordinate - coordinate, axis=2)
-        agreed &= (away < APART_MM) & (np.abs(look.depth - depth) < APART_MM)
-    return Maps(region, coordinate, depth, sigma, opening, looks[0].detail), agreed
+        away = np.linalg.norm(look.coordinate - mean.coordinate, axis=2)
+        agreed &= (away < APART_MM) & (np.abs(look.depth - mean.depth) < APART_MM)
+    return mean, agreed
