@@ -17,7 +17,7 @@ from jaxtyping import Float, Float32, UInt8
 from facecli.camera import Camera, Pose
 from facecli.complete import FaceModel, Surface, to_mesh
 from facecli.completion import fingerprint
-from facecli.crop import CROP, Crop
+from facecli.crop import Crop
 from facecli.errors import WeightsError
 from facecli.grid import enlarge, sample
 from facecli.mesh import Mesh
@@ -135,7 +135,7 @@ def openings(maps: Maps, camera: Camera, pose: Pose, crop: Crop) -> Float[np.nda
     size = len(maps.opening)
     step = len(maps.region) // size
     face = maps.region.reshape(size, step, size, step).mean((1, 3)) > 0.5
-    pixel_mm = pose.translation[2] / camera.focal * crop.scale * CROP / size
+    pixel_mm = crop.footprint(size, float(pose.translation[2]), camera.focal)
     told = []
     for aperture in APERTURES:
         area = pixel_mm**2 / (4 * aperture[2] * aperture[3])

@@ -45,6 +45,11 @@ class Crop:
         """Photo pixels per pixel of the 256 crop."""
         return 1.0 / math.sqrt(abs(float(np.linalg.det(self.matrix[:, :2]))))
 
+    def footprint(self, size: int, distance: float, focal: float) -> float:
+        """How many mm one pixel of the crop at size x size spans, `distance` mm before a camera whose focal length is
+        `focal` pixels of the photo."""
+        return distance / focal * self.scale * CROP / size
+
     def to_crop(self, points: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
         """Photo pixels -> 256-crop pixels."""
         return _transform(self.matrix, points)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from facecli.camera import Camera
 from facecli.crop import BRIGHT, CROP, Crop, crop_from_detection, crop_from_square, exposed
 from facecli.detect import Detection
 
@@ -178,3 +179,13 @@ def test_a_dark_crop_is_brought_to_light_and_keeps_its_colours() -> None:
 
 def test_a_black_crop_stays_black() -> None:
     assert not exposed(np.zeros((64, 64, 3), np.uint8)).any()
+
+
+@pytest.mark.parametrize("size", [128, 512])
+def test_a_pixel_s_footprint_is_what_a_camera_sees_of_a_ruler(size):
+    """Two points a hundred mm apart, 700 mm away, are as many pixels apart in a turned crop."""
+    camera = Camera(900.0, 320.0, 240.0, "option")
+    crop = crop_from_square(np.array([300.0, 250.0]), 180.0, 0.4)
+    ends = camera.project(np.array([[-50.0, 20, 700], [50, 20, 700]]))
+    apart = np.linalg.norm(np.diff(crop.to_crop(ends), axis=0)) * size / CROP
+    assert crop.footprint(size, 700.0, camera.focal) * apart == pytest.approx(100)

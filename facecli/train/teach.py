@@ -109,7 +109,7 @@ class Teacher:
             np.concatenate([mean.coordinate, mean.depth[..., None]], 2) / np.float32(UNIT),
             known.astype(np.float32),
             None,
-            distance / camera.focal * crop.scale * CROP / COARSE,
+            crop.footprint(COARSE, distance, camera.focal),
             DEPTH_WEIGHT,
             np.rint(mean.opening * 255).astype(np.uint8),
             source="taught",
