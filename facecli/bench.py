@@ -97,7 +97,7 @@ def bench_lines(facts: dict[str, Any]) -> list[str]:
         what = (
             f"{top['flop_per_photo'] / 1e9:.1f} GFLOP a photo at {top['flop_per_second'] / 1e9:.0f} GFLOP/s"
         )
-        lines += [f"{top['photos_per_second']:8.2f} photos/s is the limit of arithmetic ({what})"]
+        lines += [f"{top['photos_per_second']:8.2f} photos/s is the limit of arithmetic in float32 ({what})"]
         lines += [f"{top['share']:8.0%} of that limit is reached"]
     if "mediapipe" in facts:
         peer = facts["mediapipe"]

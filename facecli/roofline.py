@@ -1,8 +1,9 @@
 """What the machine's arithmetic alone would allow: how far the engine is from the ceiling.
 
 The floating point operations of both networks for a photo, counted by onnxruntime, over those that all cores
-together do in a second on a matrix product, which is what networks are made of. Everything else (decoding, meshes,
-files) counts as nothing, so the ceiling is out of reach.
+together do in a second on a matrix product of float32, which is what networks are made of. Everything else (decoding,
+meshes, files) counts as nothing, so the ceiling is out of reach, although most of the network computes in bytes, which
+is faster than that.
 """
 
 import json

@@ -126,6 +126,9 @@ def cpu_session(
         options.intra_op_num_threads = threads
     # Detector and network take turns on the same cores: a pool that spins after its turn slows the other.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Threads take work piece by piece: with one piece for each, one that is held up by other programs makes all others
+    # wait, and two threads are hardly faster than one.
+    options.add_session_config_entry("session.dynamic_block_base", "4")
     try:
         if tensors:
             values = [onnxruntime.OrtValue.ortvalue_from_numpy(tensor) for tensor in tensors.values()]

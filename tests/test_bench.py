@@ -83,7 +83,7 @@ def test_people_read_the_same() -> None:
         "   200.0 ms for a photo in its worker:",
         "    50.0 ms decode      25%",
         "   150.0 ms network     75%",
-        "   40.00 photos/s is the limit of arithmetic (5.2 GFLOP a photo at 210 GFLOP/s)",
+        "   40.00 photos/s is the limit of arithmetic in float32 (5.2 GFLOP a photo at 210 GFLOP/s)",
         "     21% of that limit is reached",
         "   30.00 photos/s by MediaPipe 0.10.14, mesh written as OBJ",
     ]

@@ -277,6 +277,7 @@ def test_session_runs_on_the_cpu_only_with_the_threads_asked(capfd: pytest.Captu
     options = session.get_session_options()
     assert options.intra_op_num_threads == 3
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+    assert options.get_session_config_entry("session.dynamic_block_base") == "4"
     assert capfd.readouterr() == ("", "")
     onnx.checker.check_model(onnx.load_from_string(tiny_model()))
 
@@ -286,15 +287,18 @@ def test_session_runs_on_the_cpu_only_with_the_threads_asked(capfd: pytest.Captu
 SMALL = {"widths": [4, 4, 8, 8, 8], "depths": [1, 1, 1, 1], "pyramid": 8, "head": 4}
 
 
-def torch_weights(folder: Path, **changes: Any) -> tuple[Weights, Any]:
+def torch_weights(folder: Path, eight_bits: bool = False, **changes: Any) -> tuple[Weights, Any]:
     """Random weights of a small network, in halves as they ship, and the network itself."""
     torch = pytest.importorskip("torch")
     from facecli.model import FaceNetwork, ModelConfig
 
     torch.manual_seed(0)
-    network = FaceNetwork(
-        ModelConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in SMALL.items()})
-    )
+    sizes = {k: tuple(v) if isinstance(v, list) else v for k, v in SMALL.items()}
+    network = FaceNetwork(ModelConfig(**sizes, eight_bits=eight_bits))
+    for name, tensor in network.state_dict().items():
+        if name.endswith("step"):
+            tensor.fill_(1 / 64)
+    changes["eight_bits"] = eight_bits
     network = network.half().float().eval()
     tensors = {key: value.half().numpy() for key, value in network.state_dict().items()}
     return weights_of(folder, save(tensors), "network.safetensors", SMALL | changes), network
@@ -307,10 +311,13 @@ def torch_instead(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime, "_choose", lambda device: ("cuda", "cpu"))
 
 
-def test_torch_runs_the_network_of_the_safetensors(tmp_path: Path, torch_instead: None) -> None:
+@pytest.mark.parametrize("eight_bits", [False, True])
+def test_torch_runs_the_network_of_the_safetensors(
+    tmp_path: Path, torch_instead: None, eight_bits: bool
+) -> None:
     import torch
 
-    weights, network = torch_weights(tmp_path)
+    weights, network = torch_weights(tmp_path, eight_bits)
     pictures = np.random.default_rng(0).integers(0, 256, (3, 512, 512, 3), np.uint8)
     ours = Network(weights, device="cuda")
     assert (ours.device, ours.room > 0, ours.gpu_seconds) == ("no GPU (cpu, torch)", True, 0.0)

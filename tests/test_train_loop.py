@@ -273,10 +273,50 @@ def test_all_members_of_a_team_revive_alike(shards):
         torch.manual_seed(4)
         network = FaceNetwork(SMALL)
         network.coarse[0][0].bias.data[:3] = -1e4
-        loop.begin_anew(network, shards, RECIPE, Team(rank, 2))
+        loop.prepare(network, shards, replace(RECIPE, revive=True), SMALL, Team(rank, 2))
         networks.append(network.state_dict())
     assert all(torch.equal(networks[0][name], networks[1][name]) for name in networks[0])
     assert networks[0]["coarse.0.0.bias"].min() > -100
+
+
+def test_a_training_in_eight_bits_begins_with_one_in_float32(shards, tmp_path):
+    """And finds where to round once, before the first step: that is as it was when the training goes on."""
+    config, start = replace(SMALL, eight_bits=True, depths=(1, 1, 2, 1)), tmp_path / "network.safetensors"
+    plain = FaceNetwork(SMALL)
+    save_file(plain.state_dict(), start)
+    loop.train(shards, tmp_path / "run", RECIPE, config, stop_after=-1, start=start)
+    before, metadata = contents(tmp_path / "run")
+    assert json.loads(metadata["config"])["eight_bits"]
+    for name, tensor in plain.state_dict().items():
+        assert torch.equal(before[f"network.{name}"], tensor)
+    found = {
+        name: tensor for name, tensor in before.items() if name.endswith(".step") and "optim" not in name
+    }
+    assert len(found) > 20 and all(0 < tensor != 1 for tensor in found.values())
+    assert not before["network.stages.2.2.second.weight"].any(), "a block that is new changes nothing"
+    for stop in (2, 1):
+        loop.train(shards, tmp_path / "run", RECIPE, config, stop_after=steps(stop), start=start)
+    after, metadata = contents(tmp_path / "run")
+    assert json.loads(metadata["progress"])["step"] == 3
+    assert all(torch.equal(after[name], tensor) for name, tensor in found.items())
+    assert not torch.equal(after["network.stem.0.weight"], before["network.stem.0.weight"])
+
+
+def test_a_training_in_float32_begins_with_one_in_eight_bits():
+    published, network = FaceNetwork(replace(SMALL, eight_bits=True)), FaceNetwork(SMALL)
+    loop.begin_with(network, published.state_dict())
+    assert all(
+        torch.equal(tensor, published.state_dict()[name]) for name, tensor in network.state_dict().items()
+    )
+
+
+@pytest.mark.parametrize("missing", ["stages.2.1.first.0.bias", "enter.zero"])
+def test_half_a_block_or_half_a_range_is_no_beginning(missing):
+    config = replace(SMALL, eight_bits=True)
+    parameters = FaceNetwork(config).state_dict()
+    del parameters[missing]
+    with pytest.raises(RuntimeError, match=missing):
+        loop.begin_with(FaceNetwork(config), parameters)
 
 
 @pytest.mark.parametrize("change", ["missing", "more", "larger"])

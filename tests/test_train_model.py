@@ -1,17 +1,19 @@
 """The network: shapes, determinism, and that its config says all there is to say."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import torch
 
 from facecli.model import LEAK, FaceNetwork, ModelConfig, Prediction, Rectifier
+from facecli.rounding import LEVELS, ByteConv, Steps
 
 SMALL = ModelConfig(widths=(8, 8, 12, 12, 16), depths=(1, 1, 1, 1), pyramid=8, head=8)
+EIGHT_BITS = replace(SMALL, eight_bits=True)
 
 
-@pytest.mark.parametrize("config", [SMALL, ModelConfig()], ids=["small", "default"])
+@pytest.mark.parametrize("config", [SMALL, ModelConfig(), EIGHT_BITS], ids=["small", "default", "eight bits"])
 def test_output_shapes(config):
     network = FaceNetwork(config).eval()
     with torch.inference_mode():
@@ -82,8 +84,12 @@ def test_the_config_survives_json():
     FaceNetwork(again).load_state_dict(FaceNetwork(SMALL).state_dict())
 
 
-def test_every_parameter_is_trained_end_to_end():
-    network = FaceNetwork(SMALL)
+@pytest.mark.parametrize("config", [SMALL, EIGHT_BITS], ids=["float32", "eight bits"])
+def test_every_parameter_is_trained_end_to_end(config):
+    network = FaceNetwork(config)
+    for module in network.modules():
+        if isinstance(module, Steps):
+            module.step.fill_(0.01)
     for parameter in network.parameters():  # the residual blocks start at zero, where gradients do not reach
         torch.nn.init.normal_(parameter, std=0.1)
     outputs = network(torch.rand(1, 3, 512, 512))
@@ -116,3 +122,36 @@ def test_a_channel_that_never_fires_still_learns(training):
     network.surface(torch.rand(1, 3, 128, 128))[2].square().mean().backward()
     assert (first.bias.grad[0] != 0) == training
     assert first.bias.grad[1:].abs().max() > 0
+
+
+def test_in_eight_bits_convolutions_multiply_bytes():
+    """Whole numbers of steps on either side, so that integers can compute them."""
+    torch.manual_seed(0)
+    network, seen = FaceNetwork(EIGHT_BITS).eval(), []
+    for module in network.modules():
+        if isinstance(module, Steps):
+            module.step.fill_(0.03)
+            module.zero.fill_(40)
+
+    def look(layer, given):
+        steps = given[0] / 0.03
+        torch.testing.assert_close(steps, steps.round(), atol=1e-3, rtol=0)
+        assert steps.min() >= -40.5 and steps.max() <= LEVELS - 39.5
+        seen.append(layer)
+
+    layers = [module for module in network.modules() if isinstance(module, ByteConv)]
+    for layer in layers:
+        layer.register_forward_pre_hook(look)
+    with torch.inference_mode():
+        network(torch.rand(1, 3, 512, 512) - 0.5)
+    assert seen and set(seen) == set(layers)
+
+
+def test_a_deeper_stage_begins_as_the_shallower_one():
+    torch.manual_seed(0)
+    shallow, deep = FaceNetwork(SMALL).eval(), FaceNetwork(replace(SMALL, depths=(1, 1, 2, 3))).eval()
+    deep.load_state_dict(shallow.state_dict(), strict=False)
+    image = torch.rand(1, 3, 512, 512) - 0.5
+    with torch.inference_mode():
+        for one, other in zip(shallow(image), deep(image), strict=True):
+            assert torch.equal(one, other)

@@ -1,7 +1,7 @@
 """From a checkpoint to weights that both runtimes read alike."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -9,6 +9,7 @@ import torch
 from heads import ASSETS, needs_assets
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save
+from safetensors.torch import save as save_torch
 from safetensors.torch import save_file
 
 from facecli.complete import load_geometry
@@ -16,9 +17,11 @@ from facecli.errors import WeightsError
 from facecli.model import FaceNetwork, ModelConfig
 from facecli.runtime import Network
 from facecli.train import publish as module
+from facecli.train.ranges import calibrate
 from facecli.weights import load_template, load_weights
 
 SMALL = ModelConfig(widths=(8, 8, 12, 12, 16), depths=(1, 1, 1, 1), pyramid=8, head=8)
+EIGHT_BITS = replace(SMALL, eight_bits=True)
 
 
 @pytest.fixture(scope="module")
@@ -90,14 +93,33 @@ def test_a_flipped_bit_in_the_numbers_is_found_before_the_graph_runs(published, 
         Network(load_weights(tmp_path), device="cpu")
 
 
-def test_equal_parameters_do_not_get_lost_in_the_export():
-    graph = module.to_onnx(SMALL)
-    names = set(FaceNetwork(SMALL).state_dict())
+@pytest.mark.parametrize("config", [SMALL, EIGHT_BITS], ids=["float32", "eight bits"])
+def test_equal_parameters_do_not_get_lost_in_the_export(config):
+    graph = module.to_onnx(config)
+    names = set(FaceNetwork(config).state_dict())
     assert all(f"{name}.half".encode() in graph for name in names)
 
 
-def test_a_difference_between_the_runtimes_is_refused(checkpoint, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "parity", lambda *_: 0.5)
+@pytest.mark.parametrize("wrong", [None, "joined.0.step", "smooth.1.0.weight"])
+def test_in_eight_bits_the_runtimes_round_alike_but_for_a_step_now_and_then(wrong):
+    torch.manual_seed(1)
+    network = FaceNetwork(EIGHT_BITS).eval()
+    for name, parameter in network.named_parameters():
+        if name.endswith("weight"):
+            torch.nn.init.kaiming_normal_(parameter)
+    image = torch.rand(3, 3, 512, 512)
+    calibrate(network, torch.nn.functional.avg_pool2d(image, 2), image[:1], torch.tensor([0]))
+    halves = {name: tensor.half() for name, tensor in network.state_dict().items()}
+    network.load_state_dict({name: tensor.float() for name, tensor in halves.items()})
+    if wrong:
+        halves[wrong] /= 4
+    difference = module.parity(network, module.to_onnx(EIGHT_BITS), save_torch(halves))
+    assert (difference > module.ROUGH_PARITY) == bool(wrong)
+
+
+@pytest.mark.parametrize("difference", [0.5, np.nan])
+def test_a_difference_between_the_runtimes_is_refused(checkpoint, tmp_path, monkeypatch, difference):
+    monkeypatch.setattr(module, "parity", lambda *_: difference)
     with pytest.raises(RuntimeError, match="differ"):
         module.publish(checkpoint, ASSETS, tmp_path, "1", "today", {})
     assert not (tmp_path / "manifest.json").exists()
@@ -142,6 +164,21 @@ def test_a_mean_with_another_network_is_that_of_every_parameter(checkpoint):
         torch.testing.assert_close(tensor, 0.75 * mine[name] + 0.25 * others[name].float())
 
 
+def test_of_a_shallower_network_the_mean_has_blocks_that_say_their_part(checkpoint):
+    """The shallower one is the deeper one whose further blocks say nothing."""
+    torch.manual_seed(0)
+    shallow, deep = FaceNetwork(SMALL).eval(), FaceNetwork(replace(SMALL, depths=(1, 1, 1, 2))).eval()
+    deep.load_state_dict(shallow.state_dict(), strict=False)
+    torch.nn.init.normal_(deep.stages[3][2].second.weight, std=0.1)
+    image, x = torch.rand(1, 3, 512, 512) - 0.5, torch.rand(1, 16, 8, 8)
+    change = deep.stages[3][2](x) - x
+    module.mix(deep, shallow.state_dict(), 0.75)
+    torch.testing.assert_close(deep.stages[3][2](x) - x, change / 4)
+    module.mix(deep, shallow.state_dict(), 1.0)
+    with torch.inference_mode():
+        assert all(torch.equal(*pair) for pair in zip(deep(image), shallow(image), strict=True))
+
+
 @pytest.mark.parametrize(
     "change", [lambda t: t.popitem(), lambda t: t.update({next(iter(t)): torch.zeros(7)})]
 )
@@ -149,5 +186,5 @@ def test_of_a_network_of_another_kind_nothing_is_kept(checkpoint, change):
     network, _, _ = module.averaged(checkpoint)
     others = dict(network.state_dict())
     change(others)
-    with pytest.raises(RuntimeError, match="nothing of it can be kept"):
+    with pytest.raises(RuntimeError, match="nothing of the network that is there can be kept"):
         module.mix(network, others, 0.5)

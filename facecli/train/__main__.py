@@ -190,6 +190,9 @@ def fit_network(
         typer.Option(help="Do without: portraits, degradations or correspondence. Repeat for more."),
     ] = None,
     width: Annotated[float, typer.Option(min=0.25, help="Width of the layers, 1: as published.")] = 1.0,
+    eight_bits: Annotated[
+        bool, typer.Option("--eight-bits", help="Round as in use, to finish a training in float32.")
+    ] = False,
     seed: Annotated[int, typer.Option()] = 0,
     threads: Threads = 0,
     processes: Annotated[
@@ -201,6 +204,7 @@ def fit_network(
     ] = None,
 ) -> None:
     """Train the network end to end; stop and start as you like."""
+    from dataclasses import replace
     from functools import partial
 
     import torch
@@ -228,10 +232,11 @@ def fit_network(
         without=tuple(without or ()),
         seed=seed,
     )
+    config = replace(ModelConfig().wider(width), eight_bits=eight_bits)
     together(
         processes,
         out / "meeting",
-        partial(train, shards, out, recipe, ModelConfig().wider(width), device, stop_after, start=start),
+        partial(train, shards, out, recipe, config, device, stop_after, start=start),
     )
 
 

@@ -14,14 +14,16 @@ import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from facecli.model import FaceNetwork, ModelConfig
+from facecli.model import Block, FaceNetwork, ModelConfig
+from facecli.rounding import Steps
 from facecli.train.loader import batches
 from facecli.train.losses import WEIGHTS, Targets, losses, relief, total
+from facecli.train.ranges import calibrate
 from facecli.train.revive import revive
 from facecli.train.team import Team
 
-REVIVAL = 64
-"""Samples that tell which channels are dead."""
+LOOKED_AT = 64
+"""Samples that tell which channels are dead, and between what values to round."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def train(
     """Train until `recipe.seconds` are spent or `stop_after` seconds from now; continue from `folder` if it
     has a checkpoint. Writes `checkpoint.safetensors` every two minutes and `log.csv`. The members of a `team`
     share each batch. A training without a checkpoint begins with the parameters of `start`, a published
-    network.safetensors of the same config, be it with fewer outputs."""
+    network.safetensors of the same widths, be it with fewer outputs or blocks, or in other bits."""
     team = team or Team()
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
@@ -77,8 +79,8 @@ def train(
     if start is not None:
         begin_with(network, load_file(start))
     checkpoint = folder / "checkpoint.safetensors"
-    if recipe.revive and not checkpoint.exists():
-        begin_anew(network, shards, recipe, team)
+    if not checkpoint.exists():
+        prepare(network, shards, recipe, config, team)
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
     parts = groups(network, recipe)
@@ -158,22 +160,38 @@ def train(
 
 
 def begin_with(network: FaceNetwork, parameters: dict[str, torch.Tensor]) -> None:
-    """Take over a network's parameters; channels that it did not have yet stay as they are. Raises RuntimeError where
-    the two do not fit."""
+    """Take over a network's parameters. What it did not have yet stays as it is: channels, ranges of rounding, and
+    blocks, which begin as the identity; a network in float32 needs no ranges. Raises RuntimeError where the two do not
+    fit."""
     state = network.state_dict()
+    parameters = {
+        name: tensor
+        for name, tensor in parameters.items()
+        if name in state or not name.endswith((".step", ".zero"))
+    }
+    for name, module in network.named_modules():
+        inside = {key for key in state if key.startswith(f"{name}.")}
+        if isinstance(module, Block | Steps) and not inside & parameters.keys():
+            parameters = parameters | {key: state[key] for key in inside}
     if others := state.keys() ^ parameters.keys():
         raise RuntimeError(f"other parameters: {sorted(others)}")
     for name, tensor in parameters.items():
         state[name][tuple(slice(size) for size in tensor.shape)] = tensor.float()
 
 
-def begin_anew(network: FaceNetwork, shards: Path, recipe: Recipe, team: Team) -> None:
-    """Revive what is dead, in all members of a team alike: they look at the same samples."""
-    samples = next(batches(shards, REVIVAL, recipe.seed, workers=0, without=recipe.without))
+def prepare(network: FaceNetwork, shards: Path, recipe: Recipe, config: ModelConfig, team: Team) -> None:
+    """Before the first step: revive what is dead, and find where to round. In all members of a team alike: they look
+    at the same samples."""
+    if not (recipe.revive or config.eight_bits):
+        return
+    samples = next(batches(shards, LOOKED_AT, recipe.seed, workers=0, without=recipe.without))
     image, sharp = (samples[key].permute(0, 3, 1, 2).float() / 255 for key in ("image", "sharp"))
-    for name, count in revive(network, image, sharp, samples["rows"]).items():
-        if team.leads:
-            sys.stderr.write(f"{count} dead channels of {name} begin anew\n")
+    if recipe.revive:
+        for name, count in revive(network, image, sharp, samples["rows"]).items():
+            if team.leads:
+                sys.stderr.write(f"{count} dead channels of {name} begin anew\n")
+    if config.eight_bits:
+        calibrate(network, image, sharp, samples["rows"])
 
 
 def groups(network: FaceNetwork, recipe: Recipe) -> list[dict[str, Any]]:

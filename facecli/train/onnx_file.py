@@ -1,4 +1,8 @@
-"""A network of PyTorch as an ONNX file whose numbers are halves, in the file or in a safetensors beside it."""
+"""A network of PyTorch as an ONNX file whose numbers are halves, in the file or in a safetensors beside it.
+
+What a network in eight bits rounds, kernels too, becomes a pair of QuantizeLinear and DequantizeLinear. onnxruntime
+works out those of constants as it loads the file, and makes of each convolution between such pairs one of integers.
+"""
 
 import warnings
 from collections.abc import Mapping
@@ -6,8 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnxscript import opset20 as op
 from torch import Tensor, nn
+
+from facecli.rounding import LEVELS
 
 
 def exported(network: nn.Module, example: tuple[Tensor, ...], **options: Any) -> ModelProto:
@@ -18,11 +25,55 @@ def exported(network: nn.Module, example: tuple[Tensor, ...], **options: Any) ->
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # torch deprecates what its own exporter calls
-        program = torch.onnx.export(network, example, dynamo=True, optimize=False, verbose=False, **options)
+        program = torch.onnx.export(
+            network,
+            example,
+            dynamo=True,
+            optimize=False,
+            verbose=False,
+            custom_translation_table={torch.ops.facecli.rounded.default: _rounded},
+            **options,
+        )
     if program is None:
         raise RuntimeError("torch exported nothing")
     model: ModelProto = program.model_proto
+    round_biases(model)
     return model
+
+
+def _rounded(x: Any, step: Any, zero: Any, levels: int) -> Any:
+    """`facecli.model.rounded` in ONNX: what passes between layers in unsigned bytes, kernels in signed ones."""
+    if levels == LEVELS:
+        zero = op.Cast(zero, to=TensorProto.UINT8)
+        return op.DequantizeLinear(op.QuantizeLinear(x, step, zero), step, zero)
+    zero = op.Cast(op.Mul(step, 0.0), to=TensorProto.INT8)
+    return op.DequantizeLinear(op.QuantizeLinear(x, step, zero, axis=0), step, zero, axis=0)
+
+
+def round_biases(model: ModelProto) -> None:
+    """Round the biases of convolutions of bytes to the steps of their sums, the product of both factors' steps.
+
+    Those are so fine that nothing changes, but onnxruntime computes in integers only where the bias is one too.
+    """
+    maker = {output: node for node in model.graph.node for output in node.output}
+    nodes: list[NodeProto] = []
+    for node in model.graph.node:
+        factors = [maker.get(name) for name in node.input[:2]]
+        if node.op_type == "Conv" and all(f is not None and f.op_type == "DequantizeLinear" for f in factors):
+            given, kernel = (factor.input[1] for factor in factors if factor is not None)
+            name = f"{node.output[0]}.bias"
+            nodes += [
+                helper.make_node("Mul", [given, kernel], [f"{name}.step"]),
+                helper.make_node("Div", [node.input[2], f"{name}.step"], [f"{name}.steps"]),
+                helper.make_node("Round", [f"{name}.steps"], [f"{name}.round"]),
+                helper.make_node("Cast", [f"{name}.round"], [f"{name}.whole"], to=TensorProto.INT32),
+                helper.make_node("DequantizeLinear", [f"{name}.whole", f"{name}.step"], [name], axis=0),
+            ]
+            node.input[2] = name
+        nodes.append(node)
+    copies = [NodeProto.FromString(node.SerializeToString()) for node in nodes]  # clearing would empty them
+    model.graph.ClearField("node")
+    model.graph.node.extend(copies)
 
 
 def store_as_halves(model: ModelProto, names: set[str], outside: Mapping[str, str]) -> None:
