@@ -91,12 +91,16 @@ def steps(wanted: bool) -> nn.Module:
     return Steps() if wanted else nn.Identity()
 
 
+def convolution(inputs: int, outputs: int, kernel: int, stride: int, eight_bits: bool) -> nn.Conv2d:
+    """That keeps the size, but for the stride; of bytes if wanted."""
+    return (ByteConv if eight_bits else nn.Conv2d)(inputs, outputs, kernel, stride, kernel // 2)
+
+
 def conv(
     inputs: int, outputs: int, kernel: int = 3, stride: int = 1, eight_bits: bool = False
 ) -> nn.Sequential:
     """Convolution and ReLU. Nowhere a norm: at these resolutions it would cost more than the convolution."""
-    kind = ByteConv if eight_bits else nn.Conv2d
-    layer = kind(inputs, outputs, kernel, stride, kernel // 2)
+    layer = convolution(inputs, outputs, kernel, stride, eight_bits)
     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
     return nn.Sequential(layer, Rectifier(), steps(eight_bits))
@@ -108,7 +112,7 @@ class Block(nn.Module):
     def __init__(self, width: int, eight_bits: bool = False, last: bool = False) -> None:
         super().__init__()
         self.first = conv(width, width, eight_bits=eight_bits)
-        self.second = (ByteConv if eight_bits else nn.Conv2d)(width, width, 3, padding=1)
+        self.second = convolution(width, width, 3, 1, eight_bits)
         self.change, self.sum = steps(eight_bits), steps(eight_bits and not last)
         nn.init.zeros_(self.second.weight)
         nn.init.zeros_(self.second.bias)  # type: ignore[arg-type]

@@ -212,8 +212,9 @@ def _onnx_forward(weights: Weights, threads: int) -> Forward:
 class _TorchNetwork:
     """The network by torch; "cpu" can stand in for a CUDA device, whose clock is then the wall's.
 
-    In float32, as the CPU's: ten bits, as in TF32 (torch's default for convolutions) or half precision, move the whole
-    face by 0.1 mm and points of it by 2, for a speed that the work beside the GPU has no use for.
+    Rounded where the CPU's is, and otherwise in float32 like it: ten bits, as in TF32 (torch's default for
+    convolutions) or half precision, move the whole face by 0.1 mm and points of it by 2, for a speed that the work
+    beside the GPU has no use for.
 
     Raises WeightsError, and DeviceError when the device has no memory left for the network.
     """
@@ -231,7 +232,7 @@ class _TorchNetwork:
             for key, value in weights.manifest.config.items():  # JSON knows no tuples
                 config[key] = tuple(value) if isinstance(value, list) else value
             network = FaceNetwork(ModelConfig(**config)).eval()
-            # The file holds halves to be small; the network runs in float32, as the ONNX does.
+            # The file holds halves to be small; the network computes as the ONNX does.
             network.load_state_dict({key: torch.from_numpy(value).float() for key, value in tensors.items()})
         except (TypeError, RuntimeError) as error:
             raise WeightsError(f"network.safetensors does not fit this version's network: {error}") from error

@@ -170,9 +170,10 @@ def begin_with(network: FaceNetwork, parameters: dict[str, torch.Tensor]) -> Non
         if name in state or not name.endswith((".step", ".zero"))
     }
     for name, module in network.named_modules():
-        inside = {key for key in state if key.startswith(f"{name}.")}
-        if isinstance(module, Block | Steps) and not inside & parameters.keys():
-            parameters = parameters | {key: state[key] for key in inside}
+        if isinstance(module, Block | Steps):
+            inside = {key: tensor for key, tensor in state.items() if key.startswith(f"{name}.")}
+            if not inside.keys() & parameters.keys():
+                parameters |= inside
     if others := state.keys() ^ parameters.keys():
         raise RuntimeError(f"other parameters: {sorted(others)}")
     for name, tensor in parameters.items():

@@ -42,7 +42,7 @@ def exported(network: nn.Module, example: tuple[Tensor, ...], **options: Any) ->
 
 
 def _rounded(x: Any, step: Any, zero: Any, levels: int) -> Any:
-    """`facecli.model.rounded` in ONNX: what passes between layers in unsigned bytes, kernels in signed ones."""
+    """`facecli.rounding.rounded` in ONNX: what passes between layers in unsigned bytes, kernels in signed ones."""
     if levels == LEVELS:
         zero = op.Cast(zero, to=TensorProto.UINT8)
         return op.DequantizeLinear(op.QuantizeLinear(x, step, zero), step, zero)
@@ -71,9 +71,8 @@ def round_biases(model: ModelProto) -> None:
             ]
             node.input[2] = name
         nodes.append(node)
-    copies = [NodeProto.FromString(node.SerializeToString()) for node in nodes]  # clearing would empty them
     model.graph.ClearField("node")
-    model.graph.node.extend(copies)
+    model.graph.node.extend(nodes)
 
 
 def store_as_halves(model: ModelProto, names: set[str], outside: Mapping[str, str]) -> None:

@@ -71,7 +71,7 @@ def publish(
 
     The averaged parameters are rounded to fp16 first, so that torch and ONNX run the same numbers; both
     compute in float32, or round alike. Returns how far the two differ on random crops, see `parity`; raises
-    RuntimeError above `PARITY`.
+    RuntimeError above `PARITY`, in eight bits above `ROUGH_PARITY`.
     """
     weights.mkdir(parents=True, exist_ok=True)
     network, config, progress = averaged(checkpoint)
@@ -101,8 +101,8 @@ def publish(
 
 
 def mix(network: FaceNetwork, others: dict[str, torch.Tensor], share: float) -> None:
-    """Move parameters towards others' by this share, in place; a block that the others lack is one that says nothing.
-    Raises RuntimeError where they do not fit."""
+    """Move parameters towards others' by this share, in place. A block that the others lack is one that says nothing;
+    channels and ranges that they lack stay. Raises RuntimeError where they do not fit."""
     other = copy.deepcopy(network)
     with torch.no_grad():
         for block in other.modules():

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from facecli.model import FaceNetwork
 from facecli.rounding import LEVELS, Steps
+from facecli.train.watch import watch
 
 BEYOND = 1e-5
 """Share of the values that a range leaves out, at either end."""
@@ -35,10 +36,7 @@ def calibrate(network: FaceNetwork, image: Tensor, sharp: Tensor, rows: Tensor) 
         for module in network.modules()
         if isinstance(module, Steps)
     ]
-    shared, _, coarse = network.surface(image)
-    network.recover(sharp, shared[rows], coarse[rows])
-    for hook in hooks:
-        hook.remove()
+    watch(network, image, sharp, rows, hooks)
 
 
 def _measure(steps: torch.nn.Module, given: tuple[Tensor, ...]) -> None:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facecli.model import FaceNetwork
+from facecli.train.watch import watch
 
 DORMANT = 0.001
 """A channel that fires in fewer pixels is dead."""
@@ -36,10 +37,7 @@ def revive(network: FaceNetwork, image: Tensor, sharp: Tensor, rows: Tensor) -> 
             revived[names[layer]] = int(dead.sum())
 
     hooks = [layer.register_forward_hook(look) for layer in listeners]
-    shared, _, coarse = network.surface(image)
-    network.recover(sharp, shared[rows], coarse[rows])
-    for hook in hooks:
-        hook.remove()
+    watch(network, image, sharp, rows, hooks)
     return revived
 
 
