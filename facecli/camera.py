@@ -5,7 +5,7 @@ Head frame: millimetres, right-handed, y up, nose to +z, the subject's left to +
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -16,8 +16,6 @@ FRONTAL = np.diag([1.0, -1.0, -1.0])
 
 FULL_FRAME_DIAGONAL_MM = 43.267
 DEFAULT_FOCAL = 1.2  # focal length over the longest side: 45 degrees, between a selfie and a portrait lens
-USUAL_MM = 700.0  # few photos are taken of a face nearer than this
-_FOCAL_SPREAD, _DISTANCE_SPREAD = 0.5, 0.4  # of the logarithms of an unknown focal length, of a distance
 
 _POINTS_USED = 1024
 _HYPOTHESES, _SAMPLE, _SCORED = 128, 8, 300
@@ -74,19 +72,6 @@ def camera_for(
         diagonal = float(np.hypot(width, height))
         return Camera(focal_35mm / FULL_FRAME_DIAGONAL_MM * diagonal, centre_x, centre_y, "exif")
     return Camera(DEFAULT_FOCAL * max(width, height), centre_x, centre_y, "default")
-
-
-def stepped_back(camera: Camera, nearest: float) -> Camera:
-    """The camera of a photo whose nearest face would be `nearest` mm away: a longer lens, where the focal length is a
-    guess and the face would be nearer than people hold a camera, as in a photo that was cropped.
-
-    The most probable focal length for log-normal focal lengths and distances, both unknown; the distance in a photo
-    goes with the focal length. Known focal lengths stay.
-    """
-    if camera.source != "default" or nearest >= USUAL_MM:
-        return camera
-    spread = _FOCAL_SPREAD**2 / (_FOCAL_SPREAD**2 + _DISTANCE_SPREAD**2)
-    return replace(camera, focal=camera.focal * (USUAL_MM / nearest) ** spread)
 
 
 @dataclass(frozen=True, eq=False)

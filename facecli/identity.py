@@ -22,12 +22,12 @@ from facecli.crop import CROP
 from facecli.geometry import inner, inner_mouth, region_mask
 from facecli.grid import sample
 from facecli.mesh import Mesh
-from facecli.pose import ERROR_FACTOR, SMALLEST_ERROR_MM
 from facecli.runtime import Maps
 from facecli.upsample import upsample_masked
 
-# All pixels of a photo weigh like so many, each of them as wrong as ERROR_FACTOR times what is left over.
-INDEPENDENT = 400
+# All pixels of a photo weigh like so many, each of them as wrong as ERROR_FACTOR times what is left over, and at least
+# LEAST_ERROR_MM: so the maps of held-back people give away best who they are.
+INDEPENDENT, ERROR_FACTOR, LEAST_ERROR_MM = 400, 4.0, 0.6
 PIXELS_USED = 2500
 SURE_MM = 4.0  # pixels whose depth the network doubts more than this weigh less
 RARITY = 10.0  # of the weights' exponential prior: a weight of 0.1 is e times less probable than none
@@ -38,7 +38,7 @@ CLOSENESS = (
 POSE_SPREAD = np.array([math.radians(3.0)] * 3 + [3.0] * 3)
 MEDIAN_OF_NORMAL = 0.6745  # of a normal error's size, in standard deviations
 GROSS_MM = 2.0  # left over, at least, what is weighed down: shut lids are few pixels
-FIRST_ERROR_MM = 3.0  # of the maps, before it is known what they leave over
+FIRST_MM, SMALLEST_MM = 0.5, 0.05  # left over along an axis: before it is known, and at least
 _FITS, _SWEEPS, _ROUNDS, _STILL = 4, 200, 50, 1e-4
 
 
@@ -120,7 +120,7 @@ def _evidence(
     """Matrix and right-hand side of the normal equations of modes and motion, gross errors weighed down; and the
     standard deviation of what is left over, mm.
 
-    As in `facecli.pose.fit_person`, that is also what tells how far the pixels are credited: exact ones give the person
+    As in `facecli.pose.fit_person`, that is what tells how far the pixels are credited: exact ones give the person
     away, and those that are wrong by millimetres, over whole cheeks, leave much of the mean.
     """
     size, coarse, modes = model.mean.shape[0], model.modes.shape[1], len(model.modes)
@@ -133,13 +133,14 @@ def _evidence(
     wanted = (points - sample(model.mean.astype(np.float64), cells)).reshape(-1).astype(np.float32)
     share = np.repeat(weight, 3) * INDEPENDENT / count
     prior = np.diag(np.concatenate([np.ones(modes), POSE_SPREAD**-2.0]))
-    huber, left = np.ones(len(wanted)), FIRST_ERROR_MM / ERROR_FACTOR
+    huber, left = np.ones(len(wanted)), FIRST_MM
     for _ in range(_FITS):
-        heavy = rows * (share * huber / (ERROR_FACTOR * left) ** 2)[:, None].astype(np.float32)
+        sure = share * huber / max(ERROR_FACTOR * left, LEAST_ERROR_MM) ** 2
+        heavy = rows * sure[:, None].astype(np.float32)
         matrix, goal = (heavy.T @ rows).astype(np.float64), (heavy.T @ wanted).astype(np.float64)
         error = np.abs(wanted - rows @ np.linalg.solve(matrix + prior, goal))
         middle = float(np.median(error[share > 0])) if (share > 0).any() else 0.0
-        left = max(middle / MEDIAN_OF_NORMAL, SMALLEST_ERROR_MM / ERROR_FACTOR)
+        left = max(middle / MEDIAN_OF_NORMAL, SMALLEST_MM)
         huber = 1 / np.maximum(1, error / max(2 * left, GROSS_MM))
     return matrix, goal, left
 

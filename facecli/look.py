@@ -87,10 +87,18 @@ def rays_through(
     at the photo's edge has the depth of the same face in its middle, which is all that a crop can tell.
     """
     pixels = crop.to_photo(_pixel_grid(size))
-    rays = camera.rays(pixels)
-    axis = camera.rays(crop.to_photo(np.full((1, 2), (CROP - 1) / 2)))[0]
-    rays = rays / (rays @ (axis / np.linalg.norm(axis)))[:, None]
+    rays = reaching(camera.rays(pixels), line_of_sight(camera, crop))
     return pixels.reshape(size, size, 2), rays.reshape(size, size, 3)
+
+
+def line_of_sight(camera: Camera, crop: Crop) -> Float[np.ndarray, "3"]:
+    """The ray through the crop's centre, z = 1."""
+    return np.asarray(camera.rays(crop.to_photo(np.full((1, 2), (CROP - 1) / 2)))[0])
+
+
+def reaching(rays: Float[np.ndarray, "n 3"], axis: Float[np.ndarray, "3"]) -> Float[np.ndarray, "n 3"]:
+    """The same rays, as long as reaches to 1 along the axis."""
+    return np.asarray(rays / (rays @ (axis / np.linalg.norm(axis)))[:, None])
 
 
 @lru_cache(maxsize=4)

@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from facecli.blendshapes import Expression, express, load_blendshapes, openings
-from facecli.camera import Camera, Pose, camera_for, stepped_back
+from facecli.camera import Camera, Pose, camera_for
 from facecli.clock import Clock
-from facecli.complete import complete, load_face_model, to_mesh
+from facecli.complete import FaceModel, complete, load_face_model, to_mesh
 from facecli.crop import CROP, Crop, crop_from_detection, crop_from_square, exposed
 from facecli.detect import Detection, Detector
 from facecli.geometry import (
@@ -26,6 +26,7 @@ from facecli.handful import Result, Steps, in_step
 from facecli.hem import hemmed
 from facecli.images import Image
 from facecli.landmarks import Landmarks, dense_landmarks
+from facecli.lens import likely_camera
 from facecli.look import (
     SMALLEST_REGION,
     Look,
@@ -145,7 +146,7 @@ class Reconstructor:
         camera = camera_for(image.width, image.height, image.focal_35mm, self.focal)
         crops = [crop_from_detection(detection) for detection in detections]
         looks = yield from self._look(image, camera, crops, clock)
-        camera, looks = _from_a_distance(camera, looks)
+        camera, looks = _through_the_likely_lens(self.model, camera, looks)
         clock.mark("network")
         looks = yield from self._reframe(image, camera, looks, clock)
         clock.mark("reframe")
@@ -281,13 +282,16 @@ def _pictures(image: Image, crops: list[Crop]) -> UInt8[np.ndarray, "n 512 512 3
     return np.stack([exposed(crop.warp(image.pixels, INPUT)) for crop in crops])
 
 
-def _from_a_distance(camera: Camera, looks: list[Look]) -> tuple[Camera, list[Look]]:
-    """The camera that does not stand in anybody's face, and the looks placed before it."""
-    nearest = min((look.place[1] for look in looks if look.place is not None), default=np.inf)
-    back = stepped_back(camera, nearest)
-    if back is camera:
+def _through_the_likely_lens(
+    model: FaceModel, camera: Camera, looks: list[Look]
+) -> tuple[Camera, list[Look]]:
+    """The camera as the faces tell it, and the looks placed before it."""
+    likely = likely_camera(model, camera, looks)
+    if likely is camera:
         return camera, looks
-    return back, [replace(look, place=placed_at(back, look.crop, look.maps, look.region)) for look in looks]
+    return likely, [
+        replace(look, place=placed_at(likely, look.crop, look.maps, look.region)) for look in looks
+    ]
 
 
 def _credible(faces: list[Face]) -> list[Face]:

@@ -30,7 +30,7 @@ COORDINATE_SCALE, COORDINATE_OFFSET = 1.0, 128.0  # 8 bit: steps of 1 mm, -127 t
 FOCAL_NOTES = {
     "option": "the focal length that was given",
     "exif": "EXIF's 35 mm equivalent focal length, over the diagonal of 36 x 24 mm",
-    "default": "no EXIF focal length: a guess of 1.2 times the photo's longer side, more if a face would be too near",
+    "default": "no EXIF focal length: the most probable by the perspective of the faces and by what is usual",
 }
 SCALE_NOTE = (
     "One photo does not tell absolute size. Lengths assume a head of average size: the template's mean head "

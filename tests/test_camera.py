@@ -12,7 +12,6 @@ from facecli.camera import (
     camera_for,
     fit_pose,
     rotation_from_angles,
-    stepped_back,
 )
 
 
@@ -65,22 +64,6 @@ def test_senseless_focal_is_refused(bad):
 def test_empty_photo_is_refused():
     with pytest.raises(ValueError, match="0 x 10"):
         camera_for(0, 10, None, None)
-
-
-def test_a_guessed_camera_steps_back_from_a_face_that_fills_the_photo():
-    assert stepped_back(CAMERA, 700.0) is CAMERA and stepped_back(CAMERA, np.inf) is CAMERA
-    for nearest in (699.0, 400.0, 200.0):
-        back = stepped_back(CAMERA, nearest)
-        distance = nearest * back.focal / CAMERA.focal
-        assert nearest < distance < 700.0
-        assert (back.centre_x, back.centre_y, back.source) == (499.5, 374.5, "default")
-    assert stepped_back(CAMERA, 350.0).focal == pytest.approx(1200 * 2 ** (0.25 / 0.41))
-
-
-@pytest.mark.parametrize("source", ["exif", "option"])
-def test_a_known_camera_stays_where_it_was(source):
-    known = Camera(1200.0, 499.5, 374.5, source)
-    assert stepped_back(known, 150.0) is known
 
 
 def test_project_is_the_matrix_and_rays_undo_it():
