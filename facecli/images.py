@@ -8,7 +8,6 @@ all eight orientations, ICC profiles, transparency (over white), 16-bit and floa
 import ctypes
 import io
 import logging
-import math
 import struct
 import warnings
 import zlib
@@ -25,11 +24,12 @@ from PIL import ImageCms, UnidentifiedImageError, _imaging
 from PIL.Image import Image as PillowImage
 
 from facecli.errors import ImageError
+from facecli.exif import focal_35mm
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000")  # JPEG covers MPO
 MAX_PIXELS = 178_956_970  # Pillow's own hard limit: beyond it a few kilobytes can ask for gigabytes
 
-_ORIENTATION, _EXIF_IFD, _FOCAL_35MM = 0x0112, 0x8769, 0xA405
+_ORIENTATION, _EXIF_IFD = 0x0112, 0x8769
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
 _MAGIC = {
     b"\xff\xd8\xff": "JPEG",
@@ -58,7 +58,7 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())  # without any, its c
 class Image:
     """One decoded photo.
 
-    pixels: upright, sRGB, RGB order. focal_35mm: the 35 mm equivalent focal length that the camera noted, mm.
+    pixels: upright, sRGB, RGB order. focal_35mm: the 35 mm equivalent focal length by what the camera noted, mm.
     notes: what a user might want to know about the decoding ("first of several frames").
     """
 
@@ -166,10 +166,9 @@ def _exif(picture: PillowImage) -> Any:
 
 def _focal(exif: Any) -> float | None:
     try:
-        focal = float(exif.get_ifd(_EXIF_IFD).get(_FOCAL_35MM, 0))
-    except Exception:
+        return focal_35mm(exif.get_ifd(_EXIF_IFD))
+    except Exception:  # as above: reading the table is what may fail
         return None
-    return focal if math.isfinite(focal) and focal > 0 else None
 
 
 def _to_upright_srgb(

@@ -29,7 +29,7 @@ COORDINATE_SCALE, COORDINATE_OFFSET = 1.0, 128.0  # 8 bit: steps of 1 mm, -127 t
 
 FOCAL_NOTES = {
     "option": "the focal length that was given",
-    "exif": "EXIF's 35 mm equivalent focal length, over the diagonal of 36 x 24 mm",
+    "exif": "EXIF's focal length as a 35 mm equivalent, over the diagonal of 36 x 24 mm",
     "default": "no EXIF focal length: the most probable by the perspective of the faces and by what is usual",
 }
 SCALE_NOTE = (
