@@ -54,7 +54,7 @@ def likely_camera(model: FaceModel, camera: Camera, looks: Sequence[Look]) -> Ca
         step = min(max(-slope / curve, -_LONGEST_STEP), _LONGEST_STEP)
         longer += step
         faces = [face.after(*each, step) for face, each in zip(faces, systems, strict=True)]
-        faces = [face for face in faces if face.stands]
+        faces = [face for face in faces if face.person.in_front(face.points)]
         if abs(step) < _SETTLED or not faces:
             break
     return replace(camera, focal=camera.focal * math.exp(longer))
@@ -99,11 +99,6 @@ class _Face:
             return None
         slopes = points.rays[:, :2] / points.rays[:, 2:]
         return cls(points, Person.mean(*look.place), slopes, line_of_sight(camera, look.crop)[:2])
-
-    @property
-    def stands(self) -> bool:
-        """Whether it is still before the camera: what is no face may end anywhere."""
-        return bool(np.isfinite(self.person.distance) and self.person.distance > self.points.depth.max())
 
     def equations(self) -> tuple[Float[np.ndarray, "p p"], Float[np.ndarray, " p"]]:
         """Of a step of everything, the logarithm of the focal length last."""

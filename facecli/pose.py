@@ -37,7 +37,8 @@ def fit_person(
     Seeks rotation R, translation t, distance Z0 and shape s with R (coordinate + modes s) + t = ray (Z0 - depth),
     s normally distributed: Gauss-Newton steps on the posterior with Tukey weights. The error that the points are
     credited with is what the fit leaves over: exact maps give the shape away and with it the pose, while from maps
-    that are wrong by millimetres nothing is learned that the template did not know, and the pose stays.
+    that are wrong by millimetres nothing is learned that the template did not know, and the pose stays. It also stays
+    where the points are of no head at all.
     """
     points = some_points(model, coordinate, depth, rays, weights)
     if points is None:
@@ -45,6 +46,8 @@ def fit_person(
     person = Person.mean(pose, distance)
     for _ in range(_STEPS):
         person = person.stepped(points, -np.linalg.solve(*person.equations(points)))
+    if not person.in_front(points):
+        return pose, distance
     return Pose(person.rotation, person.translation), float(person.distance)
 
 
@@ -61,6 +64,7 @@ class Points:
 
     @property
     def mean_ray(self) -> Float[np.ndarray, "3"]:
+        """The ray to the middle of what is trusted."""
         return np.asarray(self.trust @ self.rays / self.trust.sum())
 
 
@@ -96,6 +100,10 @@ class Person:
     def mean(cls, pose: Pose, distance: float) -> "Person":
         """The template itself."""
         return cls(pose.rotation, pose.translation, distance, np.zeros(MODES))
+
+    def in_front(self, points: Points) -> bool:
+        """Whether all of it is before the camera: what is no head may end anywhere."""
+        return bool(np.isfinite(self.distance) and self.distance > points.depth.max())
 
     def equations(
         self, points: Points, more: Float[np.ndarray, "n 3 m"] | None = None

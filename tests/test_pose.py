@@ -107,3 +107,13 @@ def test_random_heads_of_the_training_data_are_posed_better_than_by_the_template
     (angle_before, distance_before), (angle, distance) = np.mean(errors, axis=0)
     assert angle < 0.6 * angle_before and angle < 1.2
     assert distance < 0.6 * distance_before and distance < 2
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_what_is_no_head_is_not_moved_behind_the_camera(seed):
+    random = np.random.default_rng(seed)
+    coordinate, depth, rays, weights = seen(np.zeros(3), pose_at(10.0, 0.0))
+    mess = random.permutation(coordinate) + random.normal(0, 60, coordinate.shape)
+    points = mess, random.normal(0, 40, depth.shape), rays, weights
+    pose, distance = fit_person(model(), pose_at(10.0, 0.0), 150.0, *points)
+    assert distance > points[1].max() and np.isfinite(pose.translation).all()
