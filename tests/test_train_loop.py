@@ -96,6 +96,27 @@ def test_training_stops_and_goes_on(shards, tmp_path):
     assert len(changed) > 0.9 * sum(key.startswith("network.") for key in first)
 
 
+@pytest.mark.parametrize(("fast", "number"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_numbers_are_short_only_where_the_processor_computes_with_them(
+    shards, tmp_path, monkeypatch, fast, number
+):
+    """Short ones leave their mark on what the network learns, and so do not get past a processor without them."""
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: fast)
+    assert loop.number_for("cpu") is number
+    assert loop.number_for("cuda:1") is torch.bfloat16
+    seen = []
+    surface = FaceNetwork.surface
+
+    def watched(self, image):
+        shared, region, coarse = surface(self, image)
+        seen.append((image.dtype, shared.dtype, region.dtype, coarse.dtype))
+        return shared, region, coarse
+
+    monkeypatch.setattr(FaceNetwork, "surface", watched)
+    run(shards, tmp_path / "run", 1)
+    assert seen == [(number, number, number, torch.float32)]
+
+
 def test_a_run_of_no_steps_changes_nothing(shards, tmp_path):
     before, progress = run(shards, tmp_path / "run", 2)
     after, again = run(shards, tmp_path / "run", 0)

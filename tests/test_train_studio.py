@@ -21,6 +21,7 @@ from facecli.train.generality import Series, drift, resized, rotated, turned_pho
 from facecli.train.lift import TEXTURE
 from facecli.train.perspective import DISTANCES, Perspective
 from facecli.train.raster import vertex_normals
+from facecli.train.second_head import GENERAL, OLD, SINGLE, Morphs
 from facecli.train.studio import Scene, Studio
 from facecli.train.table import OURS, WHOLE
 from facecli.train.trial import Trial
@@ -184,6 +185,20 @@ def test_what_is_done_to_photos():
     smaller, matrix = generality._smaller(Image(shot().pixels), face, generality.width_of(face) / 2)
     assert smaller.shape == (150, 150, 3)
     np.testing.assert_allclose(matrix @ [149.5, 149.5, 1], [74.5, 74.5])
+
+
+def test_a_sculpted_person_is_another_one():
+    names = (*GENERAL, OLD, *SINGLE)
+    change = np.zeros((len(names), len(head_model().neutral), 3), np.float32)
+    change[..., 0] = 4.0
+    model, *things = stage(lambda *things: things, 12)
+    sculptor = Studio(model, *things, Morphs(names, np.zeros(len(names)), change))
+    plain, same = studio().photograph(SCENE), sculptor.photograph(SCENE)
+    np.testing.assert_array_equal(plain.landmarks, same.landmarks)
+    moved = sculptor.photograph(replace(SCENE, sculpted=True)).landmarks - plain.landmarks
+    assert np.linalg.norm(moved, axis=1).min() > 3
+    with pytest.raises(ValueError, match="morphs"):
+        studio().photograph(replace(SCENE, sculpted=True))
 
 
 class Remembering(Studio):

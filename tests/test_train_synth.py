@@ -18,7 +18,8 @@ from facecli.train.makehuman import BACK_TEXTURE
 from facecli.train.pool import Pool
 from facecli.train.relief import DEEPEST
 from facecli.train.sample import LARGEST_DETAIL, UNIT
-from facecli.train.synth import Synthesizer
+from facecli.train.second_head import GENERAL, OLD, SINGLE, Morphs
+from facecli.train.synth import SCULPTED, Synthesizer
 from facecli.upsample import upsample_masked
 
 pytestmark = needs_assets
@@ -169,3 +170,21 @@ def test_depth_is_known_only_in_the_region():
         share = made.region.reshape(128, 2, 128, 2).mean((1, 3)) / 255
         assert (share[made.known > 0] > 0.5).all()
         assert set(np.unique(made.known)) <= {0.0, 1.0}
+
+
+def test_more_than_half_of_the_people_are_sculpted():
+    names = (*GENERAL, OLD, *SINGLE)
+    change = np.zeros((len(names), len(head_model().neutral), 3), np.float32)
+    change[..., 0] = 1.0
+    model, *things = stage(lambda *things: things)
+    plain = synthesizer()
+    sculptor = Synthesizer(model, *things, Morphs(names, np.zeros(len(names)), change))
+    beta = np.zeros(len(model.expression_names), np.float32)
+    added = []
+    for seed in range(60):
+        one, other = (who._person(np.random.default_rng(seed), beta) for who in (sculptor, plain))
+        shift = (one - other)[0]
+        np.testing.assert_allclose(one - other, np.broadcast_to(shift, one.shape), atol=1e-3)
+        added.append(shift[0])
+    assert np.mean(np.array(added) > 0.01) == pytest.approx(SCULPTED, abs=0.2)
+    assert np.ptp(added) > 3

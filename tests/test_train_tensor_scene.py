@@ -9,11 +9,13 @@ from staged import CPU, batch
 from facecli.train.lift import face_box_points
 from facecli.train.light import HEIGHT, WIDTH, Light, random_light
 from facecli.train.sample import jittered_frame, lively_expression
-from facecli.train.synth import BORROWED, Synthesizer
+from facecli.train.second_head import GENERAL, LARGEST, OLD, SINGLE, Morphs
+from facecli.train.synth import BORROWED, FARTHEST_MM, NEAREST_MM, SCULPTED, Synthesizer
 from facecli.train.tensor import dice as module
 from facecli.train.tensor.dice import Dice
 from facecli.train.tensor.head import flat, framed
 from facecli.train.tensor.scene import acted, cameras, expressions, hair_colour, lights
+from facecli.train.tensor.sculptor import Sculptor
 from facecli.train.tensor.shade import Lights
 
 NAMES = (
@@ -148,7 +150,35 @@ def test_poses_are_spread_as_the_compiled_ones():
         ours, other = made.rotation.numpy()[(slice(None), *pick)], turns[(slice(None), *pick)]
         assert ks_2samp(ours, other).pvalue > UNLIKELY, pick
     distance = made.translation[:, 2].numpy()
-    assert distance.min() >= 230 and distance.max() <= 1800
-    assert kstest(np.log(distance), "uniform", (np.log(230), np.log(1800 / 230))).pvalue > UNLIKELY
+    assert distance.min() >= NEAREST_MM and distance.max() <= FARTHEST_MM
+    spread = np.log(NEAREST_MM), np.log(FARTHEST_MM / NEAREST_MM)
+    assert kstest(np.log(distance), "uniform", spread).pvalue > UNLIKELY
     rolls = torch.atan2(made.frame[:, 1, 0], made.frame[:, 0, 0]).rad2deg()
     assert rolls.abs().max() <= 45 and 10 < rolls.std() < 16
+
+
+def some_morphs():
+    names = (*GENERAL, OLD, *SINGLE)
+    least = np.array([float({**GENERAL, OLD: 0, **SINGLE}[name]) for name in names])
+    change = np.random.default_rng(5).normal(0, 1, (len(names), 7, 3)).astype(np.float32)
+    return Morphs(names, least, change)
+
+
+def test_people_are_sculpted_as_the_compiled_ones():
+    morphs = some_morphs()
+    mine = Sculptor(morphs, CPU).weights(many()).numpy()
+    theirs = np.stack([morphs.weights(np.random.default_rng(seed)) for seed in range(MANY)])
+    for members in (list(GENERAL), [OLD], list(SINGLE)):
+        some = np.isin(morphs.names, members)
+        assert ks_2samp((mine[:, some] != 0).sum(1), (theirs[:, some] != 0).sum(1)).pvalue > UNLIKELY
+        used = [part[:, some][part[:, some] != 0] for part in (mine, theirs)]
+        assert ks_2samp(*used).pvalue > UNLIKELY
+    assert (mine >= morphs.least * LARGEST - 1e-6).all() and mine.max() <= LARGEST
+
+
+def test_some_people_are_not_sculpted_at_all():
+    morphs = some_morphs()
+    added = Sculptor(morphs, CPU).added(many())
+    still = (added == 0).all(-1).all(-1).float().mean()
+    plain = np.mean([not morphs.weights(np.random.default_rng(seed)).any() for seed in range(MANY)])
+    assert still == pytest.approx(1 - SCULPTED * (1 - plain), abs=0.04)

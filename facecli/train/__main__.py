@@ -148,6 +148,7 @@ def synth_rate(
     from facecli.train.headmodel import HeadModel
     from facecli.train.light import load_lights
     from facecli.train.pool import Pool
+    from facecli.train.second_head import load_morphs
     from facecli.train.tensor.rate import H100, measure
     from facecli.train.tensor.source import Source
 
@@ -155,7 +156,9 @@ def synth_rate(
     if threads:
         torch.set_num_threads(threads)
     lights, styles = load_lights(assets / "hdri"), load_hair(assets / "hair" / "hair")
-    source = Source(HeadModel.load(assets / "head_model"), Pool.load(pool), lights, styles, where)
+    model = HeadModel.load(assets / "head_model")
+    morphs = load_morphs(model, assets / "second_head" / "vitruvian")
+    source = Source(model, Pool.load(pool), lights, styles, where, morphs)
     rate = measure(source, heads, size)
     typer.echo(
         f"{where}: {rate.per_second:.1f} heads/s of {size} px in batches of {heads}; for a head "

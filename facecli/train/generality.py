@@ -64,6 +64,7 @@ def kinds(person: int) -> dict[str, Scene]:
         "laughing": replace(usual, expression={"mouthSmile": 0.9, "jawOpen": 0.3, "cheekSquint": 0.7}),
         "looking up": replace(usual, pitch=30.0),
         "looking down": replace(usual, pitch=-30.0),
+        "sculpted": replace(usual, sculpted=True),
     }
 
 

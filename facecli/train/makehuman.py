@@ -7,10 +7,11 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
+from facecli.train import registration
 from facecli.train.headmodel import BACK, FACE, HeadModel
 from facecli.train.lift import TEXTURE
-from facecli.train.raster import interpolate, rasterize, vertex_normals
-from facecli.train.scan import similarity
+from facecli.train.raster import interpolate, rasterize
+from facecli.train.registration import spread
 
 BACK_TEXTURE = 256
 """Side of the texture of the back of the head, neck and shoulders: 1.3 mm a texel."""
@@ -20,15 +21,7 @@ MM = 100.0
 """In a dm."""
 PLACES = Path(__file__).with_name("makehuman_points.txt")
 """The same points on MakeHuman's head, dm, and on the mean head, mm: of the iBUG 68, the lids and the ears."""
-SPLIT = 12
-"""Each triangle of MakeHuman's is looked up at the points that divide its edges in so many parts: 0.5 mm."""
 NEAREST = 4
-SOFT, EVERY, BESIDE = (400.0, 100.0, 30.0), 6, 40
-"""Smoothing of each round, of how many vertices one is matched, and how many of those count at each place."""
-APART = 20.0
-"""mm that a right angle between normals is worth, over the square root of two."""
-OFF_AXIS = 0.3
-"""Surfaces whose normals' cosine is less than this are not matched."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,10 +53,6 @@ class Body:
         kept = kept[_outside(kept[..., 1])]
         return cls(points * MM, kept[..., 0].copy(), np.array(uv), kept[..., 1].copy())
 
-    @property
-    def normals(self) -> Float[np.ndarray, "v 3"]:
-        return vertex_normals(self.vertices.astype(np.float32), self.faces)
-
 
 def _outside(corners: Int[np.ndarray, "f 3"]) -> Bool[np.ndarray, "f"]:
     """Triangles of the two largest pieces of a texture: head and trunk, without sockets and mouth."""
@@ -77,51 +66,16 @@ def _outside(corners: Int[np.ndarray, "f 3"]) -> Bool[np.ndarray, "f"]:
 
 
 def register(model: HeadModel, body: Body) -> Float[np.ndarray, "v 3"]:
-    """The head model's vertices laid on MakeHuman's surface, mm of MakeHuman's; those of eyes and mouth only follow.
-
-    Affine on the shared points of `PLACES`, then thin-plate splines that alternate between the nearest surface with
-    alike normal and smoothing, ever less of it.
-    """
-    from scipy.interpolate import RBFInterpolator
-    from scipy.spatial import cKDTree
-
+    """The head model's vertices laid on MakeHuman's surface, mm of MakeHuman's."""
     theirs, ours = np.split(np.loadtxt(PLACES), 2, axis=1)
-    theirs *= MM
-    skin = np.unique(model.faces[np.isin(model.part, (FACE, BACK))])
-    source = model.neutral[skin].astype(np.float64)
-    scale = similarity(ours, theirs)
-    placed, pinned = scale(source), scale(ours)
-    bent = placed + RBFInterpolator(pinned, theirs - pinned, smoothing=SOFT[0])(placed)
-    dense, _ = _spread(body, body.vertices)
-    towards, _ = _spread(body, body.normals)
-    tree = cKDTree(np.c_[dense, APART * towards])
-    some = np.arange(0, len(skin), EVERY)
-    number = np.zeros(len(model.neutral), np.int64)
-    number[skin] = np.arange(len(skin))
-    triangles = model.faces[np.isin(model.part, (FACE, BACK))]
-    for smoothing in SOFT:
-        normals = vertex_normals(bent.astype(np.float32), number[triangles].astype(np.int32))
-        _, nearest = tree.query(np.c_[bent[some], APART * normals[some]])
-        alike = (towards[nearest] * normals[some]).sum(1) > OFF_AXIS
-        anchors = np.concatenate([placed[some][alike], pinned])
-        goals = np.concatenate([dense[nearest][alike], theirs]) - anchors
-        bent = placed + RBFInterpolator(anchors, goals, smoothing=smoothing, neighbors=BESIDE)(placed)
-    result = np.zeros((len(model.neutral), 3))
-    result[skin] = bent
-    return (result + result[model.mirror] * [-1, 1, 1]) / 2
+    return registration.register(model, body.vertices, body.faces, theirs * MM, ours)
 
 
 def _spread(
     body: Body, values: Float[np.ndarray, "v c"]
 ) -> tuple[Float[np.ndarray, "p c"], Float[np.ndarray, "p 2"]]:
     """Values of vertices, and texture coordinates, at evenly spaced points of every triangle."""
-    i, j = np.divmod(np.arange((SPLIT + 1) ** 2), SPLIT + 1)
-    inside = i + j <= SPLIT
-    shares = np.stack([i, j, SPLIT - i - j], 1)[inside] / SPLIT
-    return tuple(
-        np.einsum("ps,fsc->fpc", shares, table[corners]).reshape(-1, table.shape[1])
-        for table, corners in ((values, body.faces), (body.uv, body.corner_uv))
-    )
+    return spread(values, body.faces), spread(body.uv, body.corner_uv)
 
 
 @dataclass(frozen=True, eq=False)

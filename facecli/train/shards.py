@@ -75,21 +75,23 @@ def _work(job: Job) -> None:
     from facecli.train.light import load_lights
     from facecli.train.pool import Pool
     from facecli.train.rerender import Rerenderer
+    from facecli.train.second_head import load_morphs
 
     cv2.setNumThreads(1)
     model, pool = HeadModel.load(job.assets / "head_model"), Pool.load(job.pool)
     lights, styles = load_lights(job.assets / "hdri"), load_hair(job.assets / "hair" / "hair")
+    morphs = load_morphs(model, job.assets / "second_head" / "vitruvian")
     if job.device:
         import torch
 
         from facecli.train.tensor.source import Source
 
         torch.set_num_threads(1)
-        draw = Source(model, pool, lights, styles, torch.device(job.device)).drawn
+        draw = Source(model, pool, lights, styles, torch.device(job.device), morphs).drawn
     else:
         from facecli.train.synth import Synthesizer
 
-        draw = Synthesizer(model, pool, lights, styles).drawn
+        draw = Synthesizer(model, pool, lights, styles, morphs).drawn
     rerenderer = Rerenderer(model, pool, Wardrobe(model))
     weights = portrait_weights(pool.fits.names)
     started = time.monotonic()

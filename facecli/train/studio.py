@@ -52,6 +52,7 @@ class Scene:
     tone: float | None = None
     flat: bool = False
     banded: bool = False
+    sculpted: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +92,12 @@ class Studio(Synthesizer):
         model, rng = self.model, np.random.default_rng([FAR_SEED, scene.person])
         alpha = rng.normal(0, 1, len(model.identity))
         vertices = model.vertices(alpha, self._weights(scene.expression))
+        if scene.sculpted:
+            if self.morphs is None:
+                raise ValueError("this studio has no second head's morphs")
+            vertices += self.morphs.moved(
+                self.morphs.weights(np.random.default_rng([FAR_SEED, scene.person, 1]))
+            )
         albedo, back = self._albedo(rng) if scene.tone is None else self._toned(rng, scene.tone)
         skin = self.creases.split(albedo)
         albedo, relief = skin.albedo, np.zeros((TEXTURE, TEXTURE), np.float32)

@@ -39,6 +39,7 @@ from facecli.train.sample import (
     pack_region,
     viewing_axis,
 )
+from facecli.train.second_head import Morphs
 from facecli.train.shade import ambient_occlusion, bump, shade, visible_from
 from facecli.train.shards import Lot
 from facecli.train.tongue import Tongue
@@ -54,6 +55,10 @@ STUCK_OUT = 0.05
 """Share of heads with the tongue out."""
 BORROWED = 0.35
 """Share of heads with the fitted expression of a portrait: people smile and talk in ways that lots do not draw."""
+SCULPTED = 0.6
+"""Share of heads that differ by a second head's morphs, too."""
+NEAREST_MM, FARTHEST_MM = 230.0, 3000.0
+"""From a selfie at arm's length to a portrait from across the room."""
 WELL_SEEN = 0.22
 """Portraits that show less of the skin's UV tile than this lend no albedo."""
 
@@ -61,8 +66,15 @@ WELL_SEEN = 0.22
 class Synthesizer:
     """Makes samples; holds what is the same for all heads."""
 
-    def __init__(self, model: HeadModel, pool: Pool, lights: list[Light], styles: list[Hair]) -> None:
-        self.model, self.pool, self.lights, self.styles = model, pool, lights, styles
+    def __init__(
+        self,
+        model: HeadModel,
+        pool: Pool,
+        lights: list[Light],
+        styles: list[Hair],
+        morphs: Morphs | None = None,
+    ) -> None:
+        self.model, self.pool, self.lights, self.styles, self.morphs = model, pool, lights, styles, morphs
         self.wardrobe, self.tongue = Wardrobe(model), Tongue(model)
         self.region = region_vertices(model).astype(np.float32)[:, None]
         self.occlusion = ambient_occlusion(
@@ -82,12 +94,11 @@ class Synthesizer:
     def sample(self, rng: np.random.Generator, size: int) -> Sample:
         """One head: who, its look, from where, under which light, behind what; detail at full size only."""
         model = self.model
-        alpha = rng.normal(0, rng.uniform(0.6, 1.25), len(model.identity))
         beta = self._expression(rng)
         out = bool(rng.random() < STUCK_OUT)
         if out:
             beta = self.tongue.parted(rng, beta)
-        vertices, lip = self.tongue.moved(rng, model.vertices(alpha, beta), out)
+        vertices, lip = self.tongue.moved(rng, self._person(rng, beta), out)
         (albedo, back), lifted = self._albedo(rng), None
         if size == FULL:  # at half of it creases hardly show, and nothing asks for them
             own = self.creases.split(albedo)
@@ -100,7 +111,7 @@ class Synthesizer:
 
         turn = self._pose(rng)
         rotation = np.diag([1.0, -1, -1]) @ turn
-        distance = np.exp(rng.uniform(np.log(230), np.log(1800)))
+        distance = np.exp(rng.uniform(np.log(NEAREST_MM), np.log(FARTHEST_MM)))
         off_axis = np.clip(rng.normal(0, 0.12, 2), -0.35, 0.35)
         translation = np.array([off_axis[0] * distance, off_axis[1] * distance, distance])
         camera = (vertices @ rotation.T + translation).astype(np.float32)
@@ -174,6 +185,14 @@ class Synthesizer:
             pack_opening(part, region),
             expression=beta,
         )
+
+    def _person(self, rng: np.random.Generator, beta: Float[np.ndarray, "e"]) -> Float[np.ndarray, "v 3"]:
+        """Somebody with an expression."""
+        alpha = rng.normal(0, rng.uniform(0.6, 1.25), len(self.model.identity))
+        vertices = self.model.vertices(alpha, beta)
+        if self.morphs is not None and rng.random() < SCULPTED:
+            vertices += self.morphs.moved(self.morphs.weights(rng))
+        return vertices
 
     def _expression(self, rng: np.random.Generator) -> Float[np.ndarray, "e"]:
         """Weights of the head model's shapes: a portrait's, or drawn by lot."""

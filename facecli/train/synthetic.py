@@ -11,6 +11,7 @@ from facecli.train.headmodel import HeadModel
 from facecli.train.light import load_lights
 from facecli.train.perspective import Perspective
 from facecli.train.pool import Pool
+from facecli.train.second_head import load_morphs
 from facecli.train.studio import Studio
 from facecli.train.table import OURS, Line
 from facecli.train.trial import Trial
@@ -29,7 +30,9 @@ def measure(
     folder: Path, assets: Path, pool: Path, model: HeadModel, detailed: Trial, people: int
 ) -> Synthetic:
     """With heads of `assets`, skins of the `pool`, and the portraits of `folder`/region made worse."""
-    studio = Studio(model, Pool.load(pool), load_lights(assets / "hdri"), load_hair(assets / "hair" / "hair"))
+    lights, styles = load_lights(assets / "hdri"), load_hair(assets / "hair" / "hair")
+    morphs = load_morphs(model, assets / "second_head" / "vitruvian")
+    studio = Studio(model, Pool.load(pool), lights, styles, morphs)
     series = generality.synthetic(studio, detailed, people)
     paths = sorted((folder / "region").glob("*.jpg"))
     photos = [read_image(path.read_bytes()) for path in paths[:: max(len(paths) // people, 1)][:people]]

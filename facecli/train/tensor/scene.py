@@ -12,12 +12,13 @@ from torch import Tensor
 
 from facecli.train.complexion import FIBRES, PUPIL_ANGLE
 from facecli.train.sample import EXPRESSIVE, FULL
-from facecli.train.synth import BORROWED
+from facecli.train.synth import BORROWED, FARTHEST_MM, NEAREST_MM
 from facecli.train.tensor.complexion import Look
 from facecli.train.tensor.dice import Dice
 from facecli.train.tensor.fusion import fused
 from facecli.train.tensor.head import Camera, Head, framed
 from facecli.train.tensor.resident import numbers
+from facecli.train.tensor.sculptor import Sculptor
 from facecli.train.tensor.shade import Lights
 from facecli.train.tensor.skin import People
 from facecli.train.tensor.tongue import STUCK_OUT, Lick, Tongue
@@ -138,7 +139,7 @@ def cameras(dice: Dice, vertices: Float[Tensor, "n v 3"], size: int) -> Camera:
         .reshape(-1, 3, 3)
         .double()
     )
-    distance = dice.uniform(math.log(230), math.log(1800)).exp()
+    distance = dice.uniform(math.log(NEAREST_MM), math.log(FARTHEST_MM)).exp()
     off = dice.normal(0, 0.12, 2).clamp(-0.35, 0.35) * distance[:, None]
     translation = torch.cat([off, distance[:, None]], 1).double()
     placed = (vertices.double() @ rotation.transpose(1, 2) + translation[:, None]).float()
@@ -223,12 +224,23 @@ def lights(dice: Dice, every: Lights) -> Lights:
     )
 
 
-def scene(dice: Dice, head: Head, tongue: Tongue, people: People, every: Lights, size: int) -> Scene:
+def scene(
+    dice: Dice,
+    head: Head,
+    tongue: Tongue,
+    people: People,
+    every: Lights,
+    size: int,
+    sculptor: Sculptor | None = None,
+) -> Scene:
     """Draw lots for a batch."""
     alpha = dice.normal(0, dice.uniform(0.6, 1.25)[:, None], len(head.identity))
     out = dice.chance(STUCK_OUT)
     beta = tongue.parted(dice, acted(dice, head.model.expression_names, people.fitted), out)
-    vertices, lip = tongue.moved(dice, head.vertices(alpha, beta), out)
+    vertices = head.vertices(alpha, beta)
+    if sculptor is not None:
+        vertices = vertices + sculptor.added(dice)
+    vertices, lip = tongue.moved(dice, vertices, out)
     # at half the full size creases hardly show, and nothing asks for them
     look, lifted = looks(dice, people, size == FULL)
     return Scene(

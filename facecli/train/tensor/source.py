@@ -14,6 +14,7 @@ from facecli.train.headmodel import HeadModel
 from facecli.train.light import Light
 from facecli.train.pool import Pool
 from facecli.train.sample import FULL, REGION, Sample
+from facecli.train.second_head import Morphs
 from facecli.train.shards import Lot
 from facecli.train.tensor import garment, hair
 from facecli.train.tensor.backdrop import backdrop
@@ -25,6 +26,7 @@ from facecli.train.tensor.head import Head
 from facecli.train.tensor.portrait import portrait
 from facecli.train.tensor.props import before_the_face
 from facecli.train.tensor.scene import hair_colour, scene
+from facecli.train.tensor.sculptor import Sculptor
 from facecli.train.tensor.shade import Lights
 from facecli.train.tensor.skin import People
 from facecli.train.tensor.tongue import Tongue
@@ -39,7 +41,13 @@ class Source:
     """Makes batches; holds on its device what is the same for all of them."""
 
     def __init__(
-        self, model: HeadModel, pool: Pool, lights: list[Light], styles: list[Hair], device: torch.device
+        self,
+        model: HeadModel,
+        pool: Pool,
+        lights: list[Light],
+        styles: list[Hair],
+        device: torch.device,
+        morphs: Morphs | None = None,
     ) -> None:
         def stacked(field: str) -> Tensor:
             return torch.from_numpy(np.stack([getattr(light, field) for light in lights])).float().to(device)
@@ -47,6 +55,7 @@ class Source:
         self.device = device
         self.head, self.people = Head(model, device), People(pool, model, device)
         self.lights = Lights(*(stacked(field) for field in ("irradiance", "mirror", "lamp", "lamp_colour")))
+        self.sculptor = None if morphs is None else Sculptor(morphs, device)
         self.tongue = Tongue(compiled.Tongue(model), device)
         self.styles, self.closet = Styles(styles, device), Closet(Wardrobe(model), device)
 
@@ -67,7 +76,7 @@ class Source:
         return fields
 
     def _drawn(self, dice: Dice, size: int) -> tuple[dict[str, Tensor], Tensor]:
-        lots = scene(dice, self.head, self.tongue, self.people, self.lights, size)
+        lots = scene(dice, self.head, self.tongue, self.people, self.lights, size, self.sculptor)
         made = portrait(self.head, self.tongue, lots, backdrop(dice, self.people.crops, size))
         camera, image, region = lots.camera, made.image, made.region
         bare = made.view.drawing.near
