@@ -1,4 +1,4 @@
-"""The training loop: resumable at any step, on CPU or CUDA, in bfloat16 where that is fast, one line of CSV per report."""
+"""The training loop: resumable at any step, in bfloat16 where that is fast, one line of CSV per report."""
 
 import csv
 import json
