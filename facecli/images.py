@@ -48,7 +48,10 @@ _MAGIC = {
 # for so many pixels, which a photo of any codec exceeds many times over, and even a blank baseline JPEG does.
 _HARMLESS_PIXELS = 1 << 25
 _PIXELS_PER_BYTE = 250
-_MAX_SCANNED = 1 << 31  # pixels times scans of a JPEG
+_MAX_SCANNED, _MANY_SCANS = (
+    1 << 31,
+    40,
+)  # pixels times scans of a JPEG, half as much for so many scans and more
 _STRIP_PIXELS = 1 << 22
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # without any, its complaints land on stderr
@@ -151,8 +154,10 @@ def _check_size(picture: PillowImage, data: bytes) -> None:
             "damaged, or made to fill memory"
         )
     # Every scan of a progressive JPEG goes over the whole picture; cameras and editors write about ten.
-    if picture.format in ("JPEG", "MPO") and pixels * data.count(b"\xff\xda") > _MAX_SCANNED:
-        raise ImageError("more passes over the picture than any photo has; made to waste time")
+    if picture.format in ("JPEG", "MPO"):
+        scans = data.count(b"\xff\xda")
+        if pixels * scans > (_MAX_SCANNED if scans < _MANY_SCANS else _MAX_SCANNED // 2):
+            raise ImageError("more passes over the picture than any photo has; made to waste time")
 
 
 def _exif(picture: PillowImage) -> Any:

@@ -213,6 +213,19 @@ def test_a_jpeg_of_a_thousand_passes_is_refused_and_a_progressive_one_is_not() -
         read_image(good[:-2] + scan * 1000 + good[-2:])
 
 
+def test_a_jpeg_of_a_hundred_passes_may_be_half_as_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    good = encode(pillow.new("RGB", (200, 150)), "JPEG", progressive=True)
+    scan = good[good.rfind(b"\xff\xc4", 0, good.rfind(b"\xff\xda")) : -2]
+    many = good[:-2] + scan * 90 + good[-2:]
+    passes = many.count(b"\xff\xda")
+    monkeypatch.setattr(images, "_MAX_SCANNED", 2 * 200 * 150 * passes)
+    assert read_image(many).width == 200
+    monkeypatch.setattr(images, "_MAX_SCANNED", 2 * 200 * 150 * passes - 2)
+    assert read_image(good).width == 200
+    with pytest.raises(ImageError, match="more passes"):
+        read_image(many)
+
+
 @pytest.mark.parametrize("orientation", [1, 4, 7])
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "LA", "1", "CMYK", "I;16", "I", "F"])
 def test_strips_of_a_large_picture_come_out_as_a_small_one_does(

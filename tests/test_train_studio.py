@@ -35,9 +35,17 @@ STEPS = np.tile(np.float32([0.5, 0.0]).repeat(16), (512, 16))
 """Relief of bands: 0.25 mm about its mean."""
 
 
+def morphs(millimetres):
+    """That move a whole head to its left."""
+    names = (*GENERAL, OLD, *SINGLE)
+    change = np.zeros((len(names), len(head_model().neutral), 3), np.float32)
+    change[..., 0] = millimetres
+    return Morphs(names, np.zeros(len(names)), change)
+
+
 @lru_cache(maxsize=1)
 def studio():
-    return stage(Studio, 12)
+    return stage(lambda *things: Studio(*things, morphs(0.0)), 12)
 
 
 SCENE = Scene(3, yaw=20.0, pitch=-5.0, roll=10.0, width=120.0, flat=True)
@@ -188,17 +196,13 @@ def test_what_is_done_to_photos():
 
 
 def test_a_sculpted_person_is_another_one():
-    names = (*GENERAL, OLD, *SINGLE)
-    change = np.zeros((len(names), len(head_model().neutral), 3), np.float32)
-    change[..., 0] = 4.0
-    model, *things = stage(lambda *things: things, 12)
-    sculptor = Studio(model, *things, Morphs(names, np.zeros(len(names)), change))
+    sculptor = stage(lambda *things: Studio(*things, morphs(4.0)), 12)
     plain, same = studio().photograph(SCENE), sculptor.photograph(SCENE)
     np.testing.assert_array_equal(plain.landmarks, same.landmarks)
     moved = sculptor.photograph(replace(SCENE, sculpted=True)).landmarks - plain.landmarks
     assert np.linalg.norm(moved, axis=1).min() > 3
     with pytest.raises(ValueError, match="morphs"):
-        studio().photograph(replace(SCENE, sculpted=True))
+        stage(Studio, 12).photograph(replace(SCENE, sculpted=True))
 
 
 class Remembering(Studio):
