@@ -52,7 +52,7 @@ class Visible:
 
     def moved(self, motion: Float[np.ndarray, "6"]) -> Float[np.ndarray, "n 3"]:
         """The points once the pose's error is taken off."""
-        return self.points - _motions(self.points) @ motion
+        return self.points - motions(self.points) @ motion
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +128,7 @@ def _evidence(
     cells, points, weight = visible.cells[some], visible.points[some], visible.weight[some]
     count = max(len(points), 1)
     by_mode = sample(model.layers, (cells + 0.5) * coarse / size - 0.5).reshape(len(points), 3, modes)
-    rows = np.concatenate([by_mode, _motions(points)], 2, dtype=np.float32)
+    rows = np.concatenate([by_mode, motions(points)], 2, dtype=np.float32)
     rows = rows.reshape(3 * len(points), rows.shape[2])
     wanted = (points - sample(model.mean.astype(np.float64), cells)).reshape(-1).astype(np.float32)
     share = np.repeat(weight, 3) * INDEPENDENT / count
@@ -145,7 +145,7 @@ def _evidence(
     return matrix, goal, left
 
 
-def _motions(points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3 6"]:
+def motions(points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3 6"]:
     """How points move with each number of a small motion."""
     rows = np.zeros((len(points), 3, len(POSE_SPREAD)))
     x, y, z = points.T

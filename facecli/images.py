@@ -48,10 +48,8 @@ _MAGIC = {
 # for so many pixels, which a photo of any codec exceeds many times over, and even a blank baseline JPEG does.
 _HARMLESS_PIXELS = 1 << 25
 _PIXELS_PER_BYTE = 250
-_MAX_SCANNED, _MANY_SCANS = (
-    1 << 31,
-    40,
-)  # pixels times scans of a JPEG, half as much for so many scans and more
+_MAX_SCANNED = 1 << 31  # pixels times scans of a JPEG, and half as much from
+_MANY_SCANS = 40  # scans on
 _STRIP_PIXELS = 1 << 22
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # without any, its complaints land on stderr

@@ -28,6 +28,16 @@ def head_model():
     return HeadModel.load(ASSETS / "head_model")
 
 
+def pushing_morphs(millimetres):
+    """A second head's, each of which moves the whole head so far to its left."""
+    from facecli.train.second_head import GENERAL, OLD, SINGLE, Morphs
+
+    names = (*GENERAL, OLD, *SINGLE)
+    change = np.zeros((len(names), len(head_model().neutral), 3), np.float32)
+    change[..., 0] = millimetres
+    return Morphs(names, np.zeros(len(names)), change)
+
+
 def random_head(seed):
     """Vertices (mm, head frame) of one random person with a random expression."""
     from facecli.train.sample import random_expression

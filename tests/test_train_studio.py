@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from heads import head_model, needs_assets
+from heads import head_model, needs_assets, pushing_morphs
 from test_train_synth import stage
 
 from facecli.camera import Pose, rotation_from_angles
@@ -21,7 +21,6 @@ from facecli.train.generality import Series, drift, resized, rotated, turned_pho
 from facecli.train.lift import TEXTURE
 from facecli.train.perspective import DISTANCES, Perspective
 from facecli.train.raster import vertex_normals
-from facecli.train.second_head import GENERAL, OLD, SINGLE, Morphs
 from facecli.train.studio import Scene, Studio
 from facecli.train.table import OURS, WHOLE
 from facecli.train.trial import Trial
@@ -35,17 +34,9 @@ STEPS = np.tile(np.float32([0.5, 0.0]).repeat(16), (512, 16))
 """Relief of bands: 0.25 mm about its mean."""
 
 
-def morphs(millimetres):
-    """That move a whole head to its left."""
-    names = (*GENERAL, OLD, *SINGLE)
-    change = np.zeros((len(names), len(head_model().neutral), 3), np.float32)
-    change[..., 0] = millimetres
-    return Morphs(names, np.zeros(len(names)), change)
-
-
 @lru_cache(maxsize=1)
 def studio():
-    return stage(lambda *things: Studio(*things, morphs(0.0)), 12)
+    return stage(lambda *things: Studio(*things, pushing_morphs(0.0)), 12)
 
 
 SCENE = Scene(3, yaw=20.0, pitch=-5.0, roll=10.0, width=120.0, flat=True)
@@ -196,7 +187,7 @@ def test_what_is_done_to_photos():
 
 
 def test_a_sculpted_person_is_another_one():
-    sculptor = stage(lambda *things: Studio(*things, morphs(4.0)), 12)
+    sculptor = stage(lambda *things: Studio(*things, pushing_morphs(4.0)), 12)
     plain, same = studio().photograph(SCENE), sculptor.photograph(SCENE)
     np.testing.assert_array_equal(plain.landmarks, same.landmarks)
     moved = sculptor.photograph(replace(SCENE, sculpted=True)).landmarks - plain.landmarks

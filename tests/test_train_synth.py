@@ -5,7 +5,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 import pytest
-from heads import head_model, needs_assets
+from heads import head_model, needs_assets, pushing_morphs
 from labels import Watched, placed
 
 from facecli.geometry import displace, normals
@@ -18,7 +18,6 @@ from facecli.train.makehuman import BACK_TEXTURE
 from facecli.train.pool import Pool
 from facecli.train.relief import DEEPEST
 from facecli.train.sample import LARGEST_DETAIL, UNIT
-from facecli.train.second_head import GENERAL, OLD, SINGLE, Morphs
 from facecli.train.synth import SCULPTED, Synthesizer
 from facecli.upsample import upsample_masked
 
@@ -173,12 +172,9 @@ def test_depth_is_known_only_in_the_region():
 
 
 def test_more_than_half_of_the_people_are_sculpted():
-    names = (*GENERAL, OLD, *SINGLE)
-    change = np.zeros((len(names), len(head_model().neutral), 3), np.float32)
-    change[..., 0] = 1.0
     model, *things = stage(lambda *things: things)
     plain = synthesizer()
-    sculptor = Synthesizer(model, *things, Morphs(names, np.zeros(len(names)), change))
+    sculptor = Synthesizer(model, *things, pushing_morphs(1.0))
     beta = np.zeros(len(model.expression_names), np.float32)
     added = []
     for seed in range(60):

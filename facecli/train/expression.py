@@ -20,6 +20,7 @@ from facecli.completion import fingerprint
 from facecli.errors import InputError
 from facecli.grid import sample
 from facecli.pipeline import Reconstructor
+from facecli.train.scan import motions_and_growth
 from facecli.train.shards import unpack
 from facecli.weights import Template, Weights
 
@@ -160,17 +161,7 @@ def _directions(
     """An orthonormal basis of how the shapes move the places, apart from how a head is turned, shifted or scaled."""
     at = cells.astype(np.float64)
     shapes = [sample(blendshapes.offset(model, one), at).reshape(-1) for one in np.eye(len(SHAPES))]
-    x, y, z = sample(model.mean.astype(np.float64), at).T
-    none, one = np.zeros_like(x), np.ones_like(x)
-    motions = [
-        (none, -z, y),
-        (z, none, -x),
-        (-y, x, none),
-        (one, none, none),
-        (none, one, none),
-        (none, none, one),
-    ]
-    rigid, _ = np.linalg.qr(np.stack([np.stack(part, 1).reshape(-1) for part in [*motions, (x, y, z)]], 1))
+    rigid, _ = np.linalg.qr(motions_and_growth(sample(model.mean.astype(np.float64), at)))
     moved = np.stack(shapes, 1)
     moved = moved - rigid @ (rigid.T @ moved)
     basis, size, _ = np.linalg.svd(moved, full_matrices=False)

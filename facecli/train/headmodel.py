@@ -83,6 +83,11 @@ class HeadModel:
         return np.asarray(moved > 0.4 * moved[:FACE_VERTICES].max())
 
     @cached_property
+    def skin(self) -> Int[np.ndarray, "f 3"]:
+        """The triangles of face and back of the head."""
+        return self.faces[np.isin(self.part, (FACE, BACK))]
+
+    @cached_property
     def mirror(self) -> Int[np.ndarray, "v"]:
         """For each vertex, the vertex nearest to its mirror image in the mean head."""
         from scipy.spatial import cKDTree

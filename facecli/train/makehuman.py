@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from facecli.train import registration
 from facecli.train.headmodel import BACK, FACE, HeadModel
 from facecli.train.lift import TEXTURE
-from facecli.train.raster import interpolate, rasterize
+from facecli.train.raster import interpolate, pieces, rasterize
 from facecli.train.registration import spread
 
 BACK_TEXTURE = 256
@@ -56,12 +56,7 @@ class Body:
 
 def _outside(corners: Int[np.ndarray, "f 3"]) -> Bool[np.ndarray, "f"]:
     """Triangles of the two largest pieces of a texture: head and trunk, without sockets and mouth."""
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    pairs = corners.ravel(), corners[:, [1, 2, 0]].ravel()
-    graph = coo_matrix((np.ones(corners.size), pairs), (corners.max() + 1,) * 2)
-    piece = connected_components(graph, directed=False)[1][corners[:, 0]]
+    piece = pieces(corners)
     return np.isin(piece, np.argsort(np.bincount(piece))[-2:])
 
 

@@ -95,6 +95,16 @@ def interpolate(
     return out
 
 
+def pieces(corners: Int[np.ndarray, "f 3"]) -> Int[np.ndarray, " f"]:
+    """A number for each triangle, the same for those that hang together. corners: of the mesh, or of its texture."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    pairs = corners.ravel(), corners[:, [1, 2, 0]].ravel()
+    graph = coo_matrix((np.ones(corners.size), pairs), (corners.max() + 1,) * 2)
+    return np.asarray(connected_components(graph, directed=False)[1][corners[:, 0]])
+
+
 def vertex_normals(
     vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"]
 ) -> Float[np.ndarray, "v 3"]:

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float, Int
 
-from facecli.train.headmodel import BACK, FACE, HeadModel
+from facecli.train.headmodel import HeadModel
 from facecli.train.raster import vertex_normals
 from facecli.train.scan import similarity
 
@@ -33,7 +33,7 @@ def register(
     from scipy.interpolate import RBFInterpolator
     from scipy.spatial import cKDTree
 
-    skin = np.unique(model.faces[np.isin(model.part, (FACE, BACK))])
+    skin = np.unique(model.skin)
     source = model.neutral[skin].astype(np.float64)
     scale = similarity(ours, theirs)
     placed, pinned = scale(source), scale(ours)
@@ -45,9 +45,8 @@ def register(
     number = np.zeros(len(model.neutral), np.int64)
     number[skin] = np.arange(len(skin))
     matched = np.isin(model.mirror[skin], skin)
-    triangles = model.faces[np.isin(model.part, (FACE, BACK))]
     for smoothing in SOFT:
-        normals = vertex_normals(bent.astype(np.float32), number[triangles].astype(np.int32))
+        normals = vertex_normals(bent.astype(np.float32), number[model.skin].astype(np.int32))
         _, nearest = tree.query(np.c_[bent[some], APART * normals[some]])
         alike = (towards[nearest] * normals[some]).sum(1) > OFF_AXIS
         anchors = np.concatenate([placed[some][alike], pinned])

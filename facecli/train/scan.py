@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from facecli.identity import motions
+
 SEVEN = np.array([36, 39, 42, 45, 33, 48, 54])
 """Eye corners, nose bottom, mouth corners in iBUG 68 order: what aligns mesh and scan at first."""
 OUTER_EYES, INNER_EYES, NOSE_BOTTOM = (36, 45), (39, 42), 33
@@ -48,6 +50,11 @@ class Similarity:
 
     def __call__(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
         return self.scale * points @ self.rotation.T + self.shift
+
+
+def motions_and_growth(points: Float[np.ndarray, "p 3"]) -> Float[np.ndarray, "q 7"]:
+    """How points move when they are turned about x, y and z, shifted along them, and grow; x, y, z of each in a row."""
+    return np.concatenate([motions(points), points[..., None]], 2).reshape(-1, 7)
 
 
 def similarity(source: Float[np.ndarray, "n 3"], target: Float[np.ndarray, "n 3"]) -> Similarity:

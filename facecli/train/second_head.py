@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
-from facecli.train.headmodel import BACK, FACE, HeadModel
+from facecli.train.headmodel import FACE, HeadModel
+from facecli.train.raster import pieces
 from facecli.train.registration import register, spread
+from facecli.train.scan import motions_and_growth
 
 PLACES = Path(__file__).with_name("second_head_points.txt")
 """The same points on the second head (mm, y up) and on the mean head: of the iBUG 68, and the skin between them.
@@ -100,7 +102,7 @@ def load_morphs(model: HeadModel, folder: Path) -> Morphs:
     faces = _skin(vertices, np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]))
     theirs, ours = np.split(np.loadtxt(PLACES), 2, axis=1)
     laid = register(model, vertices, faces, theirs, ours, SPLIT)
-    skin = np.unique(model.faces[np.isin(model.part, (FACE, BACK))])
+    skin = np.unique(model.skin)
     apart, nearest = cKDTree(spread(vertices, faces, SPLIT)).query(laid[skin], NEAREST)
     share = 1 / np.maximum(apart, 0.1)
     share *= (apart[:, :1] < CLOSE_MM) / share.sum(1, keepdims=True)
@@ -137,15 +139,9 @@ def _morph(folder: Path, name: str, count: int) -> Float[np.ndarray, "v 3"]:
 
 def _skin(vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"]) -> Int[np.ndarray, "g 3"]:
     """The triangles of the head's skin: of the largest piece, which eyes and lashes are no part of."""
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    graph = coo_matrix(
-        (np.ones(faces.size), (faces.ravel(), faces[:, [1, 2, 0]].ravel())), (len(vertices),) * 2
-    )
-    piece = connected_components(graph, directed=False)[1]
+    piece = pieces(faces)
     high = (vertices[faces, 1] > LOWEST_MM).all(1)
-    return faces[high & (piece[faces[:, 0]] == np.bincount(piece).argmax())]
+    return faces[high & (piece == np.bincount(piece).argmax())]
 
 
 def _neighbours(model: HeadModel, skin: Int[np.ndarray, " s"]):  # type: ignore[no-untyped-def]  # scipy has no types
@@ -154,7 +150,7 @@ def _neighbours(model: HeadModel, skin: Int[np.ndarray, " s"]):  # type: ignore[
 
     number = np.full(len(model.neutral), -1)
     number[skin] = np.arange(len(skin))
-    faces = number[model.faces[np.isin(model.part, (FACE, BACK))]]
+    faces = number[model.skin]
     one, other = np.concatenate([faces[:, pair] for pair in ([0, 1], [1, 2], [2, 0])]).T
     every = np.arange(len(skin))
     rows, columns = np.concatenate([one, other, every]), np.concatenate([other, one, every])
@@ -188,17 +184,5 @@ def _as_one(
 ) -> Float[np.ndarray, "i 3"]:
     """How what is within a rim moves with it: shifted, turned and grown."""
     middle = rim.mean(0)
-    x, y, z = (rim - middle).T
-    none, one = np.zeros_like(x), np.ones_like(x)
-    motions = [
-        (one, none, none),
-        (none, one, none),
-        (none, none, one),
-        (none, -z, y),
-        (z, none, -x),
-        (-y, x, none),
-    ]
-    rows = np.stack([np.stack(motion, 1).ravel() for motion in [*motions, (x, y, z)]], 1)
-    found = np.linalg.lstsq(rows, change.ravel(), rcond=None)[0]
-    away = inner - middle
-    return np.asarray(found[:3] + np.cross(found[3:6], away) + found[6] * away)
+    found = np.linalg.lstsq(motions_and_growth(rim - middle), change.ravel(), rcond=None)[0]
+    return np.asarray((motions_and_growth(inner - middle) @ found).reshape(-1, 3))

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from facecli.train.headmodel import GUMS, HeadModel
-from facecli.train.raster import interpolate
+from facecli.train.raster import interpolate, pieces
 
 TIP, LOWER_INCISOR, UPPER_INCISOR = 16761, 20274, 18074
 """Vertices: the tongue's tip, and the edges of the teeth that it passes between."""
@@ -140,14 +140,8 @@ class Tongue:
 
 def _island(model: HeadModel) -> Bool[np.ndarray, "f"]:
     """Triangles of the piece of the mouth's texture in which the tongue's tip lies."""
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
     mouth = np.flatnonzero(model.part == GUMS)
-    corners = model.corner_uv[mouth]
-    pairs = corners[:, [0, 1, 2]].ravel(), corners[:, [1, 2, 0]].ravel()
-    graph = coo_matrix((np.ones(corners.size), pairs), (len(model.uv), len(model.uv)))
-    island = connected_components(graph, directed=False)[1][corners[:, 0]]
+    island = pieces(model.corner_uv[mouth])
     tip = island[(model.faces[mouth] == TIP).any(1)][0]
     drawn = np.zeros(len(model.faces), bool)
     drawn[mouth[island == tip]] = True
