@@ -79,7 +79,7 @@ def all_of_a_batch(backend, device):
 
     comparing = Comparing(backend)
     with calling(comparing):
-        stage(lambda *things: Source(*things, device)).batch([(1, 0), (1, 1)], 256)
+        Source(stage(), device).batch([(1, 0), (1, 1)], 256)
     return comparing.names
 
 

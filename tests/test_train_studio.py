@@ -36,7 +36,7 @@ STEPS = np.tile(np.float32([0.5, 0.0]).repeat(16), (512, 16))
 
 @lru_cache(maxsize=1)
 def studio():
-    return stage(lambda *things: Studio(*things, pushing_morphs(0.0)), 12)
+    return Studio(stage(12, pushing_morphs(0.0)))
 
 
 SCENE = Scene(3, yaw=20.0, pitch=-5.0, roll=10.0, width=120.0, flat=True)
@@ -187,13 +187,13 @@ def test_what_is_done_to_photos():
 
 
 def test_a_sculpted_person_is_another_one():
-    sculptor = stage(lambda *things: Studio(*things, pushing_morphs(4.0)), 12)
+    sculptor = Studio(stage(12, pushing_morphs(4.0)))
     plain, same = studio().photograph(SCENE), sculptor.photograph(SCENE)
     np.testing.assert_array_equal(plain.landmarks, same.landmarks)
     moved = sculptor.photograph(replace(SCENE, sculpted=True)).landmarks - plain.landmarks
     assert np.linalg.norm(moved, axis=1).min() > 3
     with pytest.raises(ValueError, match="morphs"):
-        stage(Studio, 12).photograph(replace(SCENE, sculpted=True))
+        Studio(stage(12)).photograph(replace(SCENE, sculpted=True))
 
 
 class Remembering(Studio):

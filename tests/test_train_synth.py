@@ -18,6 +18,7 @@ from facecli.train.makehuman import BACK_TEXTURE
 from facecli.train.pool import Pool
 from facecli.train.relief import DEEPEST
 from facecli.train.sample import LARGEST_DETAIL, UNIT
+from facecli.train.stage import Stage
 from facecli.train.synth import SCULPTED, Synthesizer
 from facecli.upsample import upsample_masked
 
@@ -49,8 +50,8 @@ def people(count=3):
     )
 
 
-def stage(kind, count=3):
-    """A Synthesizer, or a kind of it, with people, one light and one strand of hair."""
+def stage(count=3, morphs=None):
+    """People, one light and one strand of hair."""
     grey = np.zeros((9, 3), np.float32)
     grey[0] = 3.0
     lamp = np.array([0.3, 0.5, 0.8], np.float32)
@@ -64,12 +65,12 @@ def stage(kind, count=3):
         np.zeros((1, 3, 2), np.float32),
         np.full((4, 4, 4), 200, np.uint8),
     )
-    return kind(head_model(), people(count), [light], [strand])
+    return Stage(head_model(), people(count), [light], [strand], morphs)
 
 
 @lru_cache(maxsize=1)
 def synthesizer():
-    return stage(Synthesizer)
+    return Synthesizer(stage())
 
 
 @pytest.fixture
@@ -151,15 +152,16 @@ def test_a_sample_is_made_by_its_generator_alone():
 
 
 def test_some_heads_have_a_portraits_expression():
-    stage_ = stage(Synthesizer)
-    stage_.pool.fits.beta[:] = 0.123 + 0.1 * np.arange(3)[:, None]
+    synthesizer_ = Synthesizer(stage())
+    fitted = synthesizer_.pool.fits.beta
+    fitted[:] = 0.123 + 0.1 * np.arange(3)[:, None]
     rng = np.random.default_rng(4)
-    drawn = np.stack([stage_._expression(rng) for _ in range(600)])
-    theirs = (drawn[:, None] == stage_.pool.fits.beta.astype(np.float32)).all(-1)
+    drawn = np.stack([synthesizer_._expression(rng) for _ in range(600)])
+    theirs = (drawn[:, None] == fitted.astype(np.float32)).all(-1)
     assert theirs.any(1).mean() == pytest.approx(synth.BORROWED, abs=0.07)
     assert (theirs.mean(0) > synth.BORROWED / 6).all()
     drawn[theirs[:, 0]] = 1
-    assert stage_.pool.fits.beta.max() < 0.4, "the pool's own stays as it is"
+    assert fitted.max() < 0.4, "the pool's own stays as it is"
     assert drawn[~theirs.any(1)].min() == 0
 
 
@@ -172,10 +174,8 @@ def test_depth_is_known_only_in_the_region():
 
 
 def test_more_than_half_of_the_people_are_sculpted():
-    model, *things = stage(lambda *things: things)
-    plain = synthesizer()
-    sculptor = Synthesizer(model, *things, pushing_morphs(1.0))
-    beta = np.zeros(len(model.expression_names), np.float32)
+    plain, sculptor = synthesizer(), Synthesizer(stage(morphs=pushing_morphs(1.0)))
+    beta = np.zeros(len(head_model().expression_names), np.float32)
     added = []
     for seed in range(60):
         one, other = (who._person(np.random.default_rng(seed), beta) for who in (sculptor, plain))

@@ -24,7 +24,7 @@ SEEDS = [(1, 0), (1, 1), (1, 2)]
 
 @lru_cache(maxsize=2)
 def source(device=CPU):
-    return stage(lambda *things: Source(*things, device))
+    return Source(stage(), device)
 
 
 @lru_cache(maxsize=1)

@@ -144,21 +144,14 @@ def synth_rate(
     import torch
 
     from facecli.runtime import device_named
-    from facecli.train.hair import load_hair
-    from facecli.train.headmodel import HeadModel
-    from facecli.train.light import load_lights
-    from facecli.train.pool import Pool
-    from facecli.train.second_head import load_morphs
+    from facecli.train.stage import Stage
     from facecli.train.tensor.rate import H100, measure
     from facecli.train.tensor.source import Source
 
     where = torch.device(device_named(device))
     if threads:
         torch.set_num_threads(threads)
-    lights, styles = load_lights(assets / "hdri"), load_hair(assets / "hair" / "hair")
-    model = HeadModel.load(assets / "head_model")
-    morphs = load_morphs(model, assets / "second_head" / "vitruvian")
-    source = Source(model, Pool.load(pool), lights, styles, where, morphs)
+    source = Source(Stage.load(assets, pool), where)
     rate = measure(source, heads, size)
     typer.echo(
         f"{where}: {rate.per_second:.1f} heads/s of {size} px in batches of {heads}; for a head "

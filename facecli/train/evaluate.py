@@ -113,7 +113,7 @@ def evaluate(
         *benchmark_lps.lines(lps),
         *lines,
     ]
-    made = synthetic.measure(folder, assets, pool, model, detailed, people) if pool else None
+    made = synthetic.measure(folder, assets, pool, detailed, people) if pool else None
     lines += made.lines if made else []
     failures = detailed.failures + coarse.failures
     if detailed.seconds:

@@ -61,8 +61,12 @@ def register(
 def spread(
     values: Float[np.ndarray, "o c"], faces: Int[np.ndarray, "f 3"], split: int = SPLIT
 ) -> Float[np.ndarray, "p c"]:
-    """Values of corners at evenly spaced points of every triangle."""
+    """Values of corners at evenly spaced points of every triangle, of the first one's all first."""
+    return np.einsum("ps,fsc->fpc", shares(split), values[faces]).reshape(-1, values.shape[1])
+
+
+def shares(split: int = SPLIT) -> Float[np.ndarray, "p 3"]:
+    """What each corner of a triangle counts at its evenly spaced points."""
     i, j = np.divmod(np.arange((split + 1) ** 2), split + 1)
     inside = i + j <= split
-    shares = np.stack([i, j, split - i - j], 1)[inside] / split
-    return np.einsum("ps,fsc->fpc", shares, values[faces]).reshape(-1, values.shape[1])
+    return np.asarray(np.stack([i, j, split - i - j], 1)[inside] / split)

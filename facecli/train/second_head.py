@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 
 from facecli.train.headmodel import FACE, HeadModel
 from facecli.train.raster import pieces
-from facecli.train.registration import register, spread
+from facecli.train.registration import register, shares, spread
 from facecli.train.scan import motions_and_growth
 
 PLACES = Path(__file__).with_name("second_head_points.txt")
@@ -95,28 +95,23 @@ class Morphs:
 
 def load_morphs(model: HeadModel, folder: Path) -> Morphs:
     """Vitruvian's morphs (`folder` of its files) on the head model's vertices."""
-    from scipy.spatial import cKDTree
-
     vertices = _upright(np.load(folder / "morphs" / "L1" / "Default.npy")) * 1000
     quads = np.load(folder / "faces.npy").astype(np.int32)
     faces = _skin(vertices, np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]))
     theirs, ours = np.split(np.loadtxt(PLACES), 2, axis=1)
     laid = register(model, vertices, faces, theirs, ours, SPLIT)
     skin = np.unique(model.skin)
-    apart, nearest = cKDTree(spread(vertices, faces, SPLIT)).query(laid[skin], NEAREST)
-    share = 1 / np.maximum(apart, 0.1)
-    share *= (apart[:, :1] < CLOSE_MM) / share.sum(1, keepdims=True)
+    carried = _neighbours(model, skin) ** SMOOTHING @ _carrier(vertices, faces, laid[skin])
+    followers = [
+        (inner, rim, *_as_one(model.neutral[rim], model.neutral[inner]))
+        for inner, rim in _followers(model, skin)
+    ]
     limits = {**GENERAL, OLD: 0, **SINGLE}
     change = np.zeros((len(limits), len(model.neutral), 3), np.float32)
-    neighbours, followers = _neighbours(model, skin), _followers(model, skin)
     for number, name in enumerate(limits):
-        dense = spread(_morph(folder, name, len(vertices)), faces, SPLIT)
-        found = np.einsum("vn,vnk->vk", share, dense[nearest])
-        for _ in range(SMOOTHING):
-            found = neighbours @ found
-        change[number, skin] = found
-        for inner, rim in followers:
-            change[number, inner] = _as_one(model.neutral[rim], change[number, rim], model.neutral[inner])
+        change[number, skin] = carried @ _morph(folder, name, len(vertices))
+        for inner, rim, found, follows in followers:
+            change[number, inner] = (follows @ (found @ change[number, rim].ravel())).reshape(-1, 3)
     return Morphs(tuple(limits), np.array([float(limits[name]) for name in limits]), change)
 
 
@@ -142,6 +137,24 @@ def _skin(vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"]) -> 
     piece = pieces(faces)
     high = (vertices[faces, 1] > LOWEST_MM).all(1)
     return faces[high & (piece == np.bincount(piece).argmax())]
+
+
+def _carrier(  # type: ignore[no-untyped-def]  # scipy has no types
+    vertices: Float[np.ndarray, "o 3"], faces: Int[np.ndarray, "f 3"], places: Float[np.ndarray, "s 3"]
+):
+    """A matrix from the second head's vertices to places on its surface; nothing comes to what lies farther off."""
+    from scipy.sparse import coo_matrix
+    from scipy.spatial import cKDTree
+
+    apart, nearest = cKDTree(spread(vertices, faces, SPLIT)).query(places, NEAREST)
+    share = 1 / np.maximum(apart, 0.1)
+    share *= (apart[:, :1] < CLOSE_MM) / share.sum(1, keepdims=True)
+    corners = shares(SPLIT)
+    triangle, point = np.divmod(nearest, len(corners))
+    values = share[..., None] * corners[point]
+    rows = np.broadcast_to(np.arange(len(places))[:, None, None], values.shape)
+    columns = faces[triangle]
+    return coo_matrix((values.ravel(), (rows.ravel(), columns.ravel())), (len(places), len(vertices))).tocsr()
 
 
 def _neighbours(model: HeadModel, skin: Int[np.ndarray, " s"]):  # type: ignore[no-untyped-def]  # scipy has no types
@@ -180,9 +193,8 @@ def _followers(
 
 
 def _as_one(
-    rim: Float[np.ndarray, "r 3"], change: Float[np.ndarray, "r 3"], inner: Float[np.ndarray, "i 3"]
-) -> Float[np.ndarray, "i 3"]:
-    """How what is within a rim moves with it: shifted, turned and grown."""
+    rim: Float[np.ndarray, "r 3"], inner: Float[np.ndarray, "i 3"]
+) -> tuple[Float[np.ndarray, "k r3"], Float[np.ndarray, "i3 k"]]:
+    """What finds in the changes of a rim how it is shifted, turned and grown, and what does so to all within it."""
     middle = rim.mean(0)
-    found = np.linalg.lstsq(motions_and_growth(rim - middle), change.ravel(), rcond=None)[0]
-    return np.asarray((motions_and_growth(inner - middle) @ found).reshape(-1, 3))
+    return np.linalg.pinv(motions_and_growth(rim - middle)), motions_and_growth(inner - middle)

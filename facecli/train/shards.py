@@ -70,30 +70,24 @@ def generate(
 
 def _work(job: Job) -> None:
     from facecli.train.garment import Wardrobe
-    from facecli.train.hair import load_hair
-    from facecli.train.headmodel import HeadModel
-    from facecli.train.light import load_lights
-    from facecli.train.pool import Pool
     from facecli.train.rerender import Rerenderer
-    from facecli.train.second_head import load_morphs
+    from facecli.train.stage import Stage
 
     cv2.setNumThreads(1)
-    model, pool = HeadModel.load(job.assets / "head_model"), Pool.load(job.pool)
-    lights, styles = load_lights(job.assets / "hdri"), load_hair(job.assets / "hair" / "hair")
-    morphs = load_morphs(model, job.assets / "second_head" / "vitruvian")
+    stage = Stage.load(job.assets, job.pool)
     if job.device:
         import torch
 
         from facecli.train.tensor.source import Source
 
         torch.set_num_threads(1)
-        draw = Source(model, pool, lights, styles, torch.device(job.device), morphs).drawn
+        draw = Source(stage, torch.device(job.device)).drawn
     else:
         from facecli.train.synth import Synthesizer
 
-        draw = Synthesizer(model, pool, lights, styles, morphs).drawn
-    rerenderer = Rerenderer(model, pool, Wardrobe(model))
-    weights = portrait_weights(pool.fits.names)
+        draw = Synthesizer(stage).drawn
+    rerenderer = Rerenderer(stage.model, stage.pool, Wardrobe(stage.model))
+    weights = portrait_weights(stage.pool.fits.names)
     started = time.monotonic()
     for number in range(job.first, job.last, job.step):
         path = job.out / f"{number:06d}.npz"

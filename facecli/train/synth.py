@@ -11,18 +11,10 @@ from jaxtyping import Bool, Float, UInt8
 from facecli.train.complexion import colours
 from facecli.train.crease import Creases, cavity
 from facecli.train.garment import Wardrobe
-from facecli.train.hair import Hair, draw_hair, hair_colour, lay
-from facecli.train.headmodel import (
-    FACE,
-    GUMS,
-    LACRIMAL,
-    SCLERA_LEFT,
-    TEETH,
-    HeadModel,
-)
+from facecli.train.hair import draw_hair, hair_colour, lay
+from facecli.train.headmodel import FACE, GUMS, LACRIMAL, SCLERA_LEFT, TEETH
 from facecli.train.lift import TEXTURE, face_box_points, region_vertices, texture_of
 from facecli.train.light import Light, random_light
-from facecli.train.pool import Pool
 from facecli.train.props import Projection, background, glasses, occluder, speech
 from facecli.train.raster import interpolate, rasterize, unit, vertex_normals
 from facecli.train.relief import creases_of, moles_and_freckles, random_relief
@@ -39,9 +31,9 @@ from facecli.train.sample import (
     pack_region,
     viewing_axis,
 )
-from facecli.train.second_head import Morphs
 from facecli.train.shade import ambient_occlusion, bump, shade, visible_from
 from facecli.train.shards import Lot
+from facecli.train.stage import Stage
 from facecli.train.tongue import Tongue
 
 WORLD = np.array([1.0, -1.0, -1.0], np.float32)
@@ -66,15 +58,10 @@ WELL_SEEN = 0.22
 class Synthesizer:
     """Makes samples; holds what is the same for all heads."""
 
-    def __init__(
-        self,
-        model: HeadModel,
-        pool: Pool,
-        lights: list[Light],
-        styles: list[Hair],
-        morphs: Morphs | None = None,
-    ) -> None:
-        self.model, self.pool, self.lights, self.styles, self.morphs = model, pool, lights, styles, morphs
+    def __init__(self, stage: Stage) -> None:
+        model, pool = stage.model, stage.pool
+        self.model, self.pool, self.lights, self.styles = model, pool, stage.lights, stage.styles
+        self.morphs = stage.morphs
         self.wardrobe, self.tongue = Wardrobe(model), Tongue(model)
         self.region = region_vertices(model).astype(np.float32)[:, None]
         self.occlusion = ambient_occlusion(

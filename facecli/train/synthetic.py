@@ -6,12 +6,8 @@ from pathlib import Path
 from facecli.images import read_image
 from facecli.train import colour_relief, generality, perspective
 from facecli.train.generality import Series
-from facecli.train.hair import load_hair
-from facecli.train.headmodel import HeadModel
-from facecli.train.light import load_lights
 from facecli.train.perspective import Perspective
-from facecli.train.pool import Pool
-from facecli.train.second_head import load_morphs
+from facecli.train.stage import Stage
 from facecli.train.studio import Studio
 from facecli.train.table import OURS, Line
 from facecli.train.trial import Trial
@@ -26,13 +22,9 @@ class Synthetic:
     lines: list[Line]
 
 
-def measure(
-    folder: Path, assets: Path, pool: Path, model: HeadModel, detailed: Trial, people: int
-) -> Synthetic:
+def measure(folder: Path, assets: Path, pool: Path, detailed: Trial, people: int) -> Synthetic:
     """With heads of `assets`, skins of the `pool`, and the portraits of `folder`/region made worse."""
-    lights, styles = load_lights(assets / "hdri"), load_hair(assets / "hair" / "hair")
-    morphs = load_morphs(model, assets / "second_head" / "vitruvian")
-    studio = Studio(model, Pool.load(pool), lights, styles, morphs)
+    studio = Studio(Stage.load(assets, pool))
     series = generality.synthetic(studio, detailed, people)
     paths = sorted((folder / "region").glob("*.jpg"))
     photos = [read_image(path.read_bytes()) for path in paths[:: max(len(paths) // people, 1)][:people]]

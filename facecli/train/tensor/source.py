@@ -9,13 +9,9 @@ from torch import Tensor
 from facecli.errors import FaceError
 from facecli.train import tongue as compiled
 from facecli.train.garment import Wardrobe
-from facecli.train.hair import Hair
-from facecli.train.headmodel import HeadModel
-from facecli.train.light import Light
-from facecli.train.pool import Pool
 from facecli.train.sample import FULL, REGION, Sample
-from facecli.train.second_head import Morphs
 from facecli.train.shards import Lot
+from facecli.train.stage import Stage
 from facecli.train.tensor import garment, hair
 from facecli.train.tensor.backdrop import backdrop
 from facecli.train.tensor.dice import Dice
@@ -40,24 +36,18 @@ FILLED = {"cpu": 1, "cuda": 16}
 class Source:
     """Makes batches; holds on its device what is the same for all of them."""
 
-    def __init__(
-        self,
-        model: HeadModel,
-        pool: Pool,
-        lights: list[Light],
-        styles: list[Hair],
-        device: torch.device,
-        morphs: Morphs | None = None,
-    ) -> None:
+    def __init__(self, stage: Stage, device: torch.device) -> None:
         def stacked(field: str) -> Tensor:
-            return torch.from_numpy(np.stack([getattr(light, field) for light in lights])).float().to(device)
+            values = np.stack([getattr(light, field) for light in stage.lights])
+            return torch.from_numpy(values).float().to(device)
 
+        model = stage.model
         self.device = device
-        self.head, self.people = Head(model, device), People(pool, model, device)
+        self.head, self.people = Head(model, device), People(stage.pool, model, device)
         self.lights = Lights(*(stacked(field) for field in ("irradiance", "mirror", "lamp", "lamp_colour")))
-        self.sculptor = None if morphs is None else Sculptor(morphs, device)
+        self.sculptor = None if stage.morphs is None else Sculptor(stage.morphs, device)
         self.tongue = Tongue(compiled.Tongue(model), device)
-        self.styles, self.closet = Styles(styles, device), Closet(Wardrobe(model), device)
+        self.styles, self.closet = Styles(stage.styles, device), Closet(Wardrobe(model), device)
 
     @torch.no_grad()
     def batch(self, seeds: Sequence[Sequence[int]], size: int) -> dict[str, Tensor]:
