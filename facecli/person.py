@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from facecli import __version__
+from facecli.blas import one_thread
 from facecli.blendshapes import load_shapes, to_arkit
 from facecli.complete import to_mesh
 from facecli.errors import FaceError
@@ -72,7 +73,8 @@ class Sitter:
     def files(self, sightings: Sequence[Sighting], options: Options) -> dict[str, bytes]:
         """The files of the fused face. Raises ValueError where no photo shows one."""
         taken = [sighting.face for sighting in sightings if sighting.face is not None]
-        fused = fuse(self.model, self.blendshapes, taken)
+        with one_thread():
+            fused = fuse(self.model, self.blendshapes, taken)
         mesh = to_mesh(self.model, fused.skin.surface, vertex_colors(fused.skin.texture, self.model.uv))
         files = mesh_files(mesh, fused.skin.texture, options, "face", "face.png")
         files["texture_visibility.png"] = encode_png(fused.skin.visibility)

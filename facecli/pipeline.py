@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+from facecli.blas import one_thread
 from facecli.blendshapes import Expression, express, load_blendshapes, openings
 from facecli.camera import Camera, Pose, camera_for
 from facecli.clock import Clock
@@ -122,7 +123,8 @@ class Reconstructor:
         """
         if not isinstance(image, Image):
             image = Image(image)
-        return next(self.together([self.steps(image, Clock())]))
+        with one_thread():
+            return next(self.together([self.steps(image, Clock())]))
 
     def together(self, tasks: Iterable[Steps[Result]]) -> Iterator[Result]:
         """The results of tasks made of `steps`, as each is finished; on a GPU their faces share batches.
