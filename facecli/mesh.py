@@ -62,7 +62,8 @@ def grid_mesh(
     """One vertex per pixel of the region, triangles between neighbouring pixels of one surface.
 
     positions: mm, camera frame, of the pixels of a crop; the crop itself is the texture that `uv` points
-    into. Cut where `geometry.connected` cuts, and trimmed where the surface is seen almost edge-on. Every
+    into. Cut where `geometry.connected` cuts, and trimmed where the surface is seen almost edge-on; but what that
+    leaves open amid the surface, as beside a nose that hides its own flank, is closed by a steep wall. Every
     edge has one or two triangles, every triangle area and a front towards the camera, every vertex a
     triangle; pieces below 4 % of the largest are dropped. Nothing to connect gives a mesh of no
     vertices. Before displacement a vertex projects exactly to the pixel it came from.
@@ -71,7 +72,7 @@ def grid_mesh(
     rows, columns = extent(mask)
     surface, used = positions[rows, columns], mask[rows, columns]
     used = used & np.isfinite(surface).all(axis=2) & (surface[..., 2] > _CLOSEST_MM)
-    links = _links(surface, used, 1 + 2 * round(width * _TRIM_WINDOW / 2))
+    links = _bridged(used, *_links(surface, used, 1 + 2 * round(width * _TRIM_WINDOW / 2)))
     triangles = _without_islands(_triangles(surface, *links), used.shape)
     taken = np.zeros(used.size, dtype=bool)
     taken[triangles.ravel()] = True
@@ -155,6 +156,34 @@ def _links(
         squared += (total / np.maximum(count, 1e-6)) ** 2
     kept = used & (squared <= _TRIM**2)
     return joined[0] & kept[:, 1:] & kept[:, :-1], joined[1] & kept[1:] & kept[:-1]
+
+
+def _bridged(
+    used: Bool[np.ndarray, "h w"],
+    sideways: Bool[np.ndarray, "h w-1"],
+    downwards: Bool[np.ndarray, "h-1 w"],
+) -> tuple[Bool[np.ndarray, "h w-1"], Bool[np.ndarray, "h-1 w"]]:
+    """The links, and those of gaps that have the surface all around them.
+
+    A nose hides its own flank, and nostrils their wings: what lies between is no more than a steep wall, while a gap
+    that is open to a side is the end of what is seen.
+    """
+    import cv2
+
+    whole = sideways[:-1] & sideways[1:] & downwards[:, :-1] & downwards[:, 1:]  # cells of four pixels
+    if whole.size == 0:
+        return sideways, downwards
+    within = used[:-1, :-1] & used[:-1, 1:] & used[1:, :-1] & used[1:, 1:]
+    count, label = cv2.connectedComponents((within & ~whole).astype(np.uint8), connectivity=8)
+    outside = np.pad(~within, 1, constant_values=True).astype(np.uint8)
+    beside = cv2.dilate(outside, np.ones((3, 3)))[1:-1, 1:-1] > 0
+    closed = np.ones(count, bool)
+    closed[label[beside]] = closed[0] = False
+    wall = closed[label]
+    sideways, downwards = sideways.copy(), downwards.copy()
+    for edge in (sideways[:-1], sideways[1:], downwards[:, :-1], downwards[:, 1:]):
+        edge |= wall
+    return sideways, downwards
 
 
 def _without_islands(triangles: Int32[np.ndarray, "f 3"], shape: tuple[int, int]) -> Int32[np.ndarray, "g 3"]:

@@ -97,6 +97,60 @@ def test_surface_is_cut_at_a_step_and_both_sides_are_kept():
     assert (side.all(1) | ~side.any(1)).all() and side.any() and not side.all()
 
 
+def raised(truth, rows, columns):
+    """The same surface with a part of it a tenth nearer to the camera."""
+    positions = truth.positions.copy()
+    positions[rows, columns] *= 0.9
+    return positions
+
+
+def rims(mesh):
+    """How many closed lines the open edges make."""
+    directed = edges_of(mesh.faces)
+    key = directed @ [len(mesh.vertices), 1]
+    follows = dict(directed[~np.isin(key, directed[:, ::-1] @ [len(mesh.vertices), 1])])
+    count = 0
+    while follows:
+        count += 1
+        _, at = follows.popitem()
+        while at in follows:
+            at = follows.pop(at)
+    return count
+
+
+def test_a_gap_amid_the_surface_becomes_a_wall():
+    """As of a nose, which hides its own flank."""
+    truth = scene(size=64)
+    inside = truth.mask.copy()
+    inside[:, :20] = inside[:, 44:] = inside[:20] = inside[44:] = False
+    assert inside.sum() == 24 * 24, "all around there is surface"
+    mesh = build(truth, positions=raised(truth, slice(20, 44), slice(20, 44)))
+    assert_sound(mesh)
+    assert len(mesh.vertices) == len(build(truth).vertices)
+    assert rims(mesh) == 1
+    assert facing(mesh, truth.pose).min() > 0, "no wall hangs over"
+
+
+def test_a_gap_that_is_open_to_a_side_stays_open():
+    truth = scene(size=64)
+    mesh = build(truth, positions=raised(truth, slice(20, None), slice(20, 44)))
+    assert_sound(mesh)
+    row, column = np.round(mesh.uv[:, ::-1] * 64 - 0.5).astype(int).T
+    near = ((row >= 20) & (column >= 20) & (column < 44))[mesh.faces]
+    assert (near.all(1) | ~near.any(1)).all() and near.any() and not near.all()
+
+
+def test_a_hand_before_the_face_is_no_gap():
+    truth = scene(size=64)
+    mask = truth.mask.copy()
+    mask[28:36, 28:36] = False
+    mesh = build(truth, mask=mask, positions=raised(truth, slice(24, 40), slice(24, 40)))
+    assert_sound(mesh)
+    assert rims(mesh) >= 2
+    row, column = np.round(mesh.uv[:, ::-1] * 64 - 0.5).astype(int).T
+    assert mask[row, column].all()
+
+
 def test_a_small_piece_that_hangs_on_the_rest_by_a_line_without_triangles_is_dropped():
     truth = scene()
     y, x = np.argwhere(truth.mask).mean(0).astype(int)
