@@ -122,6 +122,27 @@ class FaceModel:
         return mouth
 
     @cached_property
+    def twins(self) -> Int[np.ndarray, "g g"]:
+        """The column of the cell on the other side that each cell looks like: of skin the mirrored one; of eyeballs,
+        which turn together, the one that lies as far to the same side in its own eye."""
+        column = np.broadcast_to(np.arange(self.mean.shape[1]), self.mean.shape[:2])
+        right, left = (self._eye(name) for name in ("right_eye", "left_eye"))
+        apart = round(float(column[left].mean() - column[right].mean()))
+        both = right & np.roll(left, -apart, axis=1)
+        twins = column[:, ::-1].copy()
+        twins[both] = column[both] + apart
+        both = np.roll(both, apart, axis=1)
+        twins[both] = column[both] - apart
+        return twins
+
+    def _eye(self, name: str) -> Bool[np.ndarray, "g g"]:
+        """The cells between the lids."""
+        eye = np.zeros(self.mean.shape[:2], bool)
+        x, y = np.rint(self.cells[np.unique(self.groups[GROUPS.index(name)].quads)]).astype(int).T
+        eye[y, x] = True
+        return eye
+
+    @cached_property
     def normals(self) -> Float[np.ndarray, "g g 3"]:
         """Unit normals of the mean face."""
         return grid_normals(self.mean.astype(np.float64))

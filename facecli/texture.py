@@ -8,7 +8,7 @@ z-buffer), at an angle that is not grazing. Weights of all three are soft, so no
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Shaped, UInt8
+from jaxtyping import Bool, Float, Float32, Int, Shaped, UInt8
 
 from facecli.camera import Camera, Pose
 from facecli.complete import FaceModel, Surface
@@ -24,6 +24,7 @@ GRAZING = (0.12, 0.38)  # cosine of the angle between normal and line of sight
 OPEN_MM = (1.0, 4.0)  # between the lips: the inner mouth is seen from the second on
 EVERYWHERE = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # cells: how far colours spread
 BESIDE = (1.0, 2.0, 4.0, 8.0, 16.0)  # cells: how far the difference in colour between the sides is carried
+BOTH_EYES = 6.0  # cells of eyes, and of their twins, that must be seen to tell shut lids by
 CAVITY = 0.45  # of the lips' colour: an inner mouth that nothing shows
 DARKEST, BRIGHTEST = 0.35, 2.5  # shading that is divided out, at least and at most, over its mean
 LIGHT_HOLD = (0.0, *[0.03] * 3, *[0.15] * 5)  # ridge on the light: even unless the photo says otherwise
@@ -182,8 +183,8 @@ def fill(
     import cv2
 
     size, full = weight.shape[0], (seen.shape[1], seen.shape[0])
-    own = weight
-    twin, small_twin = own[:, ::-1], small[:, ::-1]
+    own, twins = weight, _twins(model, small, weight)
+    twin, small_twin = _moved(own, twins), _moved(small, twins)
     both = own * twin
     carried, reach = diffuse(small - small_twin, both, BESIDE)
     carried = carried * np.clip(reach * 8, 0, 1)
@@ -208,9 +209,54 @@ def fill(
     # Only what the photo shows has detail. All else is as smooth as the grid, and added there.
     visibility, of_twin = (wide(np.rint(part * 255).astype(np.uint8)) for part in (own, from_twin))
     smooth = carried * from_twin[..., None] + around * (1 - known[..., None])
-    photographed = cv2.add(share(seen, visibility), share(cv2.flip(seen, 1), of_twin))
+    photographed = cv2.add(share(seen, visibility), share(_other_side(seen, twins), of_twin))
     texture = cv2.add(photographed, wide(np.rint(smooth).astype(np.int16)), dtype=cv2.CV_8U)
     return np.asarray(texture), visibility
+
+
+def _twins(
+    model: FaceModel, small: Float32[np.ndarray, "g g 3"], weight: Float32[np.ndarray, "g g"]
+) -> Int[np.ndarray, "g g"]:
+    """The column on the other side that each cell takes its colour from: see `FaceModel.twins`, but shut lids are
+    mirrored as other skin is. Which it is tells what is seen of both eyes."""
+    mirrored = np.broadcast_to(np.arange(weight.shape[1])[::-1], weight.shape)
+    eyes = model.twins != mirrored
+
+    def unlike(twins: Int[np.ndarray, "g g"]) -> float:
+        both = (weight * _moved(weight, twins))[eyes]
+        off = np.square(small - _moved(small, twins)).sum(2)[eyes]
+        return float((both * off).sum() / both.sum()) if both.sum() > BOTH_EYES else 0.0
+
+    return model.twins if unlike(model.twins) <= unlike(mirrored) else mirrored
+
+
+def _moved(
+    grid: Float32[np.ndarray, "g g *c"], columns: Int[np.ndarray, "g g"]
+) -> Float32[np.ndarray, "g g *c"]:
+    """The values in other columns of the same row."""
+    return grid[np.arange(len(grid))[:, None], columns]
+
+
+def _other_side(
+    picture: UInt8[np.ndarray, "t t 3"], twins: Int[np.ndarray, "g g"]
+) -> UInt8[np.ndarray, "t t 3"]:
+    """A texture's colours at the twins of its texels."""
+    import cv2
+
+    found = np.asarray(cv2.flip(picture, 1))
+    column = np.arange(twins.shape[1])
+    scale, mirrored = picture.shape[1] // len(column), twins == column[::-1]
+    step = np.where(mirrored, 0, twins - column)
+    for shift in set(step[~mirrored].tolist()):
+        rows, columns = np.nonzero(step == shift)
+        box = slice(rows.min() - 1, rows.max() + 2), slice(columns.min() - 1, columns.max() + 2)
+        eye = cv2.resize((step[box] == shift).astype(np.float32), None, fx=scale, fy=scale)[..., None]
+        across = slice(box[0].start * scale, box[0].stop * scale)
+        here, there = (
+            (across, slice((box[1].start + far) * scale, (box[1].stop + far) * scale)) for far in (0, shift)
+        )
+        found[here] = np.rint(picture[there] * eye + found[here] * (1 - eye)).astype(np.uint8)
+    return found
 
 
 @dataclass(frozen=True, eq=False)

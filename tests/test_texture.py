@@ -129,6 +129,65 @@ def test_the_far_side_is_hidden_and_takes_the_near_sides_colours(
     assert blue.max() < 60
 
 
+def eye(model: FaceModel, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of the cells between the lids."""
+    group = next(group for group in model.groups if group.name == name)
+    column, row = np.rint(model.cells[np.unique(group.quads)]).astype(int).T
+    return row, column
+
+
+def with_eyes(model: FaceModel, surface: Surface, shift: dict[str, int]) -> np.ndarray:
+    """Skin, and in the white of each eye something dark, so many columns to the texture's right of the middle."""
+    colours = np.tile(SKIN, (*surface.seen.shape, 1))
+    for name, by in shift.items():
+        row, column = eye(model, name)
+        middle = column.mean() + by
+        dark = np.abs(column - middle) < 3.1
+        colours[row, column] = np.where(dark[:, None], [40.0, 60.0, 70.0], [225.0, 222.0, 220.0])
+    return colours
+
+
+@pytest.mark.parametrize("yaw", [-48.0, -38.0, 38.0, 48.0])
+@pytest.mark.parametrize(
+    "shift",
+    [{"right_eye": 4, "left_eye": 4}, {"right_eye": -4, "left_eye": -4}, {"right_eye": 4, "left_eye": -4}],
+)
+def test_hidden_eyes_look_where_the_other_one_does(
+    model: FaceModel, surface: Surface, yaw: float, shift: dict[str, int]
+) -> None:
+    """Both to one side; what is alike in a mirror, as lashes on shut lids are, stays so where both are seen."""
+    pose, crop = posed(yaw)
+    colours = with_eyes(model, surface, shift)
+    picture, shown = seen(model, surface, colours, pose, crop)
+    skin = bake(model, surface, shown, picture, CAMERA, pose, crop)
+    visible = cells_of(skin.visibility)
+    means = {name: visible[eye(model, name)].mean() for name in shift}
+    far = min(means, key=means.__getitem__)
+    assert means[far] < 230, "some of it is hidden"
+    if len(set(shift.values())) > 1 and means[far] < 40:
+        return  # nothing tells that these lids are shut
+    row, column = eye(model, far)
+    within = np.abs(column - column.mean()) < 7  # the corners' lids lie between cells
+    error = np.abs(cells_of(skin.texture) - colours)[row[within], column[within]].max(1)
+    assert np.median(error) < 40 and (error > 90).mean() < 0.2
+
+
+def test_twins_of_skin_are_mirrored_and_those_of_eyes_lie_as_far_to_the_same_side(model: FaceModel) -> None:
+    size = model.mean.shape[0]
+    column = np.broadcast_to(np.arange(size), model.twins.shape)
+    turned = model.twins != column[:, ::-1]
+    assert 120 < turned.sum() < 2 * len(eye(model, "left_eye")[0])
+    for name, other in (("right_eye", "left_eye"), ("left_eye", "right_eye")):
+        cells, others = (set(zip(*eye(model, which), strict=True)) for which in (name, other))
+        middle, far = (eye(model, which)[1].mean() for which in (name, other))
+        rows, columns = np.nonzero(turned & ((column < size / 2) == (name == "right_eye")))
+        assert set(zip(rows, columns, strict=True)) <= cells
+        twins = model.twins[rows, columns]
+        assert set(zip(rows, twins, strict=True)) <= others
+        np.testing.assert_allclose(twins - far, columns - middle, atol=0.2)
+        np.testing.assert_array_equal(model.twins[rows, twins], columns)
+
+
 def test_a_nose_does_not_print_itself_on_the_cheek_behind_it(model: FaceModel, surface: Surface) -> None:
     pose, crop = posed(60.0)
     nose = np.linalg.norm(surface.positions - [0.0, -35.0, 92.0], axis=2) < 22
