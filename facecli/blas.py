@@ -20,9 +20,9 @@ def one_thread() -> Iterator[None]:
     """Inside, BLAS has one thread, in the whole process; once the last is outside, as many as before the first."""
     global _inside, _limit
     with _lock:
-        _inside += 1
-        if _inside == 1:
+        if _inside == 0:
             _limit = _changed(lambda blas: blas.limit(limits=1, user_api="blas"))
+        _inside += 1
     try:
         yield
     finally:

@@ -171,15 +171,12 @@ def _bridged(
     import cv2
 
     whole = sideways[:-1] & sideways[1:] & downwards[:, :-1] & downwards[:, 1:]  # cells of four pixels
-    if whole.size == 0:
-        return sideways, downwards
     within = used[:-1, :-1] & used[:-1, 1:] & used[1:, :-1] & used[1:, 1:]
-    count, label = cv2.connectedComponents((within & ~whole).astype(np.uint8), connectivity=8)
-    outside = np.pad(~within, 1, constant_values=True).astype(np.uint8)
-    beside = cv2.dilate(outside, np.ones((3, 3)))[1:-1, 1:-1] > 0
+    gaps, outside = (np.pad(~cells, 1, constant_values=True) for cells in (whole, within))
+    count, label = cv2.connectedComponents(gaps.astype(np.uint8), connectivity=8)
     closed = np.ones(count, bool)
-    closed[label[beside]] = closed[0] = False
-    wall = closed[label]
+    closed[label[outside]] = closed[0] = False
+    wall = closed[label][1:-1, 1:-1]
     sideways, downwards = sideways.copy(), downwards.copy()
     for edge in (sideways[:-1], sideways[1:], downwards[:, :-1], downwards[:, 1:]):
         edge |= wall

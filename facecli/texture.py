@@ -179,7 +179,7 @@ def fill(
     small: Float32[np.ndarray, "g g 3"],
     weight: Float32[np.ndarray, "g g"],
 ) -> tuple[UInt8[np.ndarray, "t t 3"], UInt8[np.ndarray, "t t"]]:
-    """The unseen texels from the mirrored side, its colours carried over to this one, and the rest from around."""
+    """The unseen texels from the other side, its colours carried over to this one, and the rest from around."""
     import cv2
 
     size, full = weight.shape[0], (seen.shape[1], seen.shape[0])
