@@ -4,7 +4,7 @@ The face area of the template is unrolled onto a grid, without a seam: columns a
 axis, rows are heights, bent so that the lids follow the rows and torn open between the lips for the inner mouth.
 Faces are described there by a mean and by the modes in which people and expressions differ, learned from geometry
 alone (`facecli.train.completion`). Given the visible pixels, the completion network (`facecli.completion`) says which
-face is most probable, which fills in what is hidden; what the photo shows is then put back exactly.
+face is most probable, which fills in what is hidden; to what the photo shows the face is then bent.
 """
 
 from dataclasses import dataclass, replace
@@ -31,6 +31,10 @@ WRONG_AT_LIPS_MM, LIPS = 5.0, 3  # within so many cells of the inner mouth, it m
 SLIDES_MM = (0.3, 0.9)  # left over along the surface: shape up to the first, slid from the second
 CREDIT = 0.8  # of the network's change where correspondences slid: it learned from smaller errors
 HOLD = 12.0  # cells: so far rims, whose correspondence is known, keep what is around from sliding
+FINE_CELLS, FAINT = (
+    2.0,
+    1e-3,
+)  # what of the bend is finer stays the model's; weight of cells that are not seen
 JUMP_CELLS, JUMP_MM = 2.0, 0.3  # so unlike its surroundings, a cell is doubted; at twice that, it is out
 
 
@@ -154,6 +158,13 @@ class FaceModel:
 
         reach = 2 * LIPS + 1
         return np.asarray(cv2.dilate(self.mouth.astype(np.uint8), np.ones((reach, reach), np.uint8)) > 0)
+
+    @cached_property
+    def lip_share(self) -> Float32[np.ndarray, "g g 1"]:
+        """1 at the lips, fading around them."""
+        import cv2
+
+        return np.asarray(cv2.GaussianBlur(self.lips.astype(np.float32), (0, 0), LIPS / 2))[..., None]
 
     @cached_property
     def layers(self) -> Float32[np.ndarray, "m m n"]:
@@ -359,10 +370,25 @@ def with_left_over(
     residual: Float[np.ndarray, "g g 3"],
     trust: Float[np.ndarray, "g g"],
 ) -> Surface:
-    """A face of the model bent to what the photo shows; the bend fades where the photo ends."""
+    """A face of the model bent to what the photo shows; the bend fades where the photo ends.
+
+    What is finer than a lid stays the model's, but at the lips: the maps blur it, and could only blur lids and wings of
+    the model's face. Where lips part is known, and more finely than the modes are.
+    """
     bend, support = diffuse(residual, trust, FADING)
-    bend = even_lips(model.bag, model.lips, bend, trust)
-    return Surface(with_inner_mouth(model.bag, shape + bend * np.clip(2 * support, 0, 1)), trust)
+    fading = around(np.clip(2 * support, 0, 1), np.ones_like(trust), FINE_CELLS)
+    face = shape + _broad(bend, np.maximum(trust, FAINT)) * fading
+    lips = model.mean + even_lips(model.bag, shape + bend * fading - model.mean)
+    return Surface(with_inner_mouth(model.bag, face + model.lip_share * (lips - face)), trust)
+
+
+def _broad(
+    values: Float[np.ndarray, "g g 3"], weight: Float[np.ndarray, "g g"]
+) -> Float[np.ndarray, "g g 3"]:
+    """Without what is finer than `FINE_CELLS`; what is left out the first time is asked once more, so that nothing
+    broader is lost."""
+    once = around(values, weight, FINE_CELLS)
+    return once + around(values - once, weight, FINE_CELLS)
 
 
 def to_mesh(model: FaceModel, surface: Surface, colors: UInt8[np.ndarray, "v 3"]) -> Mesh:

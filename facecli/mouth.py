@@ -54,16 +54,16 @@ def _edges(bag: Int32[np.ndarray, "b 3"], size: int) -> tuple[Int[np.ndarray, " 
     return upper, lower
 
 
-def even_lips(
-    bag: Int32[np.ndarray, "b 3"],
-    lips: Bool[np.ndarray, "g g"],
-    bend: Float[np.ndarray, "g g 3"],
-    trust: Float[np.ndarray, "g g"],
-) -> Float[np.ndarray, "g g 3"]:
-    """A bend of the surface, made even on the cells of `lips` that are not known; what is between them has no say.
+def even_lips(bag: Int32[np.ndarray, "b 3"], moved: Float[np.ndarray, "g g 3"]) -> Float[np.ndarray, "g g 3"]:
+    """How the lips moved, made even, each lip by itself.
 
-    The edges run down the grid in steps: what seeps in from there would show them.
+    The edges run down the grid in steps, and modes and pixels alike move them by what is between the lips, too: a lip
+    that is moved by more or less from step to step is frayed.
     """
-    skin = np.ones(trust.shape, np.float32)
+    size = len(moved)
+    row, (upper, lower) = np.arange(size)[:, None], _edges(bag, size)
+    above, below = row <= upper, (row >= lower) & (lower >= 0)
+    skin = np.ones((size, size), np.float32)
     skin.reshape(-1)[bag[:, 0]] = 0
-    return np.where((lips & (trust < 1))[..., None], around(bend, skin, EVEN_CELLS), bend)
+    of_lower, of_upper = (around(moved, skin * ~other, EVEN_CELLS) for other in (above, below))
+    return np.where(below[..., None], of_lower, of_upper)

@@ -21,6 +21,7 @@ RIM_PX = (9.0, 16.0)  # within so many crop pixels of the edge, colours unlike t
 TOLERANCE, TOLERANCE_SHARE = 12.0, 0.17  # of 255, and of the colour
 BEHIND_MM = (2.5, 6.0)  # behind the surface that the photo shows: hidden from the second on
 GRAZING = (0.12, 0.38)  # cosine of the angle between normal and line of sight
+LIP_CELLS = 6  # at least so many cells of a lip's column lie on it or beside it
 OPEN_MM = (1.0, 4.0)  # between the lips: the inner mouth is seen from the second on
 EVERYWHERE = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # cells: how far colours spread
 BESIDE = (1.0, 2.0, 4.0, 8.0, 16.0)  # cells: how far the difference in colour between the sides is carried
@@ -138,11 +139,16 @@ def _visible(
     sight /= np.linalg.norm(sight, axis=2, keepdims=True)
     cosine = np.einsum("ijk,ijk->ij", grid_normals(surface.positions), sight)
     weight = _ramp(-np.abs(behind), (-BEHIND_MM[1], -BEHIND_MM[0])) * _ramp(cosine, GRAZING)
-    cell = model.bag[:, 0]
+    cell, top, bottom = model.bag.T
     weight.reshape(-1)[cell] = 1
     # Beside what hides it, a cell is never seen alone.
     weight = cv2.GaussianBlur(cv2.erode(weight.astype(np.float32), np.ones((3, 3))), (0, 0), 0.7)
-    weight.reshape(-1)[cell] = _ramp(_opening(model, surface, sight), OPEN_MM)
+    weight.reshape(-1)[cell] = 0
+    lips = cv2.dilate(weight, np.ones((2 * LIP_CELLS + 1, 3))).reshape(-1)
+    # Between the lips the surface itself tells nothing: whoever sees neither of them does not look into the mouth.
+    weight.reshape(-1)[cell] = np.maximum(lips[top], lips[bottom]) * _ramp(
+        _opening(model, surface, sight), OPEN_MM
+    )
     return (weight * _ramp(edge, EDGE_PX)).astype(np.float32), edge
 
 

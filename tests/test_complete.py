@@ -228,6 +228,34 @@ def test_two_surfaces_in_one_cell_make_no_spike(model: FaceModel) -> None:
     assert moved.max() < 1
 
 
+def ribs(model: FaceModel, change: np.ndarray) -> float:
+    """How unevenly neighbouring cells of the inner face are moved, mm: second differences, the worst in 100."""
+    across = np.linalg.norm(np.diff(change, 2, axis=1), axis=2)
+    down = np.linalg.norm(np.diff(change, 2, axis=0), axis=2)
+    uneven = np.maximum(np.pad(across, ((0, 0), (1, 1))), np.pad(down, ((1, 1), (0, 0))))
+    return float(np.percentile(uneven.reshape(-1)[inner(model)], 99))
+
+
+def test_what_is_finer_than_a_lid_stays_the_models(model: FaceModel) -> None:
+    """Maps blur lids, and the wings of noses: as fine as those, what they say is no shape."""
+    coordinate, truth = dense(model, 4)
+    wave = 0.8 * np.sin(coordinate[:, 0] * 2 * np.pi / 4.0) * (coordinate[:, 2] > 40)
+    clean, wavy = (
+        complete(model, coordinate, truth + wave[:, None] * [0.0, 0.0, z]).positions for z in (0.0, 1.0)
+    )
+    assert ribs(model, wavy - clean) < 0.15
+
+
+def test_pixels_that_thin_out_leave_no_ribs(model: FaceModel) -> None:
+    """Where a cheek turns away a column of cells has pixels, and the next one none."""
+    coordinate, truth = dense(model, 4)
+    bent = truth + np.clip(coordinate[:, :1] / 10, 0, 4) * [0.0, 0.0, 1.0]
+    column = np.rint(model.chart.cells(coordinate)[:, 0]).astype(int)
+    kept = (coordinate[:, 0] < 25) | ((column % 3 == 0) & (coordinate[:, 0] < 45))
+    clean, thinned = (complete(model, coordinate[kept], points[kept]).positions for points in (truth, bent))
+    assert ribs(model, thinned - clean) < 0.25
+
+
 def test_nothing_seen_gives_the_mean_face(model: FaceModel) -> None:
     surface = complete(model, np.zeros((0, 3)), np.zeros((0, 3)))
     outside = ~model.mouth

@@ -63,19 +63,29 @@ def test_rims_of_lips_lie_on_the_edges_of_their_own_lips_and_those_of_lids_stay(
     assert np.abs(moved - cells).max() < 1.6, "no farther than a step of the edge"
 
 
-def test_lips_are_made_even_without_what_lies_between_them():
-    shape = model().mean.shape
-    cell = model().bag[:, 0]
-    rng = np.random.default_rng(0)
-    bend, trust = rng.normal(0, 1, shape), np.zeros(shape[:2])
-    trust.reshape(-1)[np.concatenate(edges())] = 1
-    trust[:20] = 0.5  # somewhere else
-    even = even_lips(model().bag, model().lips, bend, trust)
-    kept = ~model().lips | (trust == 1)
-    np.testing.assert_array_equal(even[kept], bend[kept])
-    skin = model().lips & (trust < 1)
-    skin.reshape(-1)[cell] = False
-    assert even[skin].std() < 0.5
-    odd = bend.copy()
-    odd.reshape(-1, 3)[cell] = 1000.0
-    np.testing.assert_allclose(even_lips(model().bag, model().lips, odd, trust)[skin], even[skin], atol=1e-4)
+def test_lips_are_made_even_each_by_itself():
+    shape, bag = model().mean.shape, model().bag
+    cell, top, bottom = bag.T
+    edge = np.concatenate(edges())
+    moved = np.random.default_rng(0).normal(0, 1, shape)
+    even = even_lips(bag, moved).reshape(-1, 3)
+    assert even[edge].std() < 0.5
+    for others, lip in ((bottom, top), (top, bottom)):
+        odd = moved.copy()
+        odd.reshape(-1, 3)[cell] = 1000.0  # what lies between them has no say
+        odd.reshape(-1, 3)[others] += [0.0, 30.0, 0.0]
+        middle = lip[
+            np.abs(lip % shape[0] - shape[0] / 2) < 10
+        ]  # around the corners a lip goes on as the other
+        np.testing.assert_allclose(even_lips(bag, odd).reshape(-1, 3)[middle], even[middle], atol=1e-4)
+
+
+def test_a_jaw_that_drops_takes_all_of_the_lower_lip_along():
+    size, (_, top, bottom) = len(model().mean), model().bag.T
+    moved = np.zeros(model().mean.shape)
+    for lowest in np.unique(bottom):
+        moved[lowest // size :, lowest % size] = [0.0, -20.0, 0.0]
+    even = even_lips(model().bag, moved).reshape(-1, 3)
+    middle = np.abs(top % size - size / 2) < 8  # at the corners the lips hang together
+    np.testing.assert_allclose(even[top[middle]], 0, atol=1e-3)
+    np.testing.assert_allclose(even[bottom[middle], 1], -20, atol=1e-3)

@@ -9,6 +9,7 @@ from facecli.camera import Camera, Pose, rotation_from_angles
 from facecli.complete import FaceModel, Surface, load_face_model
 from facecli.crop import CROP, Crop, crop_from_square
 from facecli.grid import grid_normals
+from facecli.mouth import with_inner_mouth
 from facecli.texture import (
     SIZE,
     Shown,
@@ -127,6 +128,30 @@ def test_the_far_side_is_hidden_and_takes_the_near_sides_colours(
     assert np.median(error) < 6, "mirrored"
     blue = skin.texture[..., 2].astype(int) - skin.texture[..., 0]
     assert blue.max() < 60
+
+
+def parted(model: FaceModel) -> Surface:
+    """The mean face with its lower lip 12 mm farther down."""
+    size, positions = len(model.mean), model.mean.astype(np.float64)
+    for lowest in np.unique(model.bag[:, 2]):
+        row, column = divmod(int(lowest), size)
+        positions[row:, column, 1] -= 12 * np.exp(-np.arange(size - row) / 12)
+    return Surface(with_inner_mouth(model.bag, positions), np.ones((size, size)))
+
+
+@pytest.mark.parametrize("yaw", [-80.0, 0.0, 80.0])
+def test_an_inner_mouth_is_seen_where_a_lip_is(model: FaceModel, yaw: float) -> None:
+    pose, crop = posed(yaw)
+    surface = parted(model)
+    picture, shown = seen(model, surface, painted(surface, symmetric=True), pose, crop)
+    visible = cells_of(bake(model, surface, shown, picture, CAMERA, pose, crop).visibility).reshape(-1)
+    cell = model.bag[:, 0]
+    x = model.mean[..., 0].reshape(-1)[cell]
+    if yaw == 0:
+        assert np.median(visible[cell[np.abs(x) < 15]]) > 200
+    else:
+        hidden = [visible[cell[x * side > 8]] for side in (-1, 1)]
+        assert min(part.max() for part in hidden) < 30, "one half of the mouth is behind the other"
 
 
 def eye(model: FaceModel, name: str) -> tuple[np.ndarray, np.ndarray]:
