@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Int, Real, UInt8
 
-from facecli.complete import Chart
+from facecli.chart import Chart
 from facecli.train.headmodel import BACK, FACE_VERTICES, LACRIMAL, SCLERA_LEFT, HeadModel
 from facecli.train.lift import front_vertices
 from facecli.train.raster import interpolate, rasterize
