@@ -136,6 +136,22 @@ class FaceModel:
 
 
 @dataclass(frozen=True, eq=False)
+class Rims:
+    """Points on the inner rims of lids and lips: on the template, and on the face as a camera at `eye` saw their edges
+    (mm, head frame). How deep they lie it did not see."""
+
+    template: Float[np.ndarray, "r 3"]
+    points: Float[np.ndarray, "r 3"]
+    eye: Float[np.ndarray, "3"]
+
+    def across(self, left_over: Float[np.ndarray, "r 3"]) -> Float[np.ndarray, "r 3"]:
+        """What of it the picture shows: not what is along the line of sight."""
+        sight = self.points - self.eye
+        sight /= np.linalg.norm(sight, axis=1, keepdims=True)
+        return left_over - np.einsum("rk,rk->r", left_over, sight)[:, None] * sight
+
+
+@dataclass(frozen=True, eq=False)
 class Surface:
     """A whole face on the grid of the model: mm, head frame; and how much of each cell the photo showed, 0 to 1."""
 
@@ -175,15 +191,14 @@ def complete(
     model: FaceModel,
     coordinate: Float[np.ndarray, "n 3"],
     points: Float[np.ndarray, "n 3"],
-    rims: tuple[Float[np.ndarray, "r 3"], Float[np.ndarray, "r 3"]] | None = None,
+    rims: Rims | None = None,
     confidence: Float[np.ndarray, " n"] | None = None,
 ) -> Surface:
     """The complete face that explains the visible pixels.
 
-    coordinate: template coordinate of each visible pixel, mm; points: its position, mm, head frame. rims: the same of
-    points that are known to be on the inner rims of lids and lips. Where there are some, the pixels beside the lips,
-    which may be of the other lip, are not asked. confidence: how far each pixel's position is to be believed, 0 to 1,
-    default 1. Raises ValueError for a model without network.
+    coordinate: template coordinate of each visible pixel, mm; points: its position, mm, head frame. rims: of lids and
+    lips, where they are known; then pixels between the lips and on their edges are not asked. confidence: how far each
+    pixel's position is to be believed, 0 to 1, default 1. Raises ValueError for a model without network.
     """
     if model.network is None:
         raise ValueError("the face model has no completion network")
@@ -197,7 +212,10 @@ def complete(
         change = np.zeros_like(model.mean)
     else:
         change = enlarge(model.network.change(*glimpse(cells, offset, weight, size)), size)
-    residual, trust, slide, held = _left_over(model, cells, places, offset - places.sample(change), sure)
+    residual = offset - places.sample(change)
+    if rims is not None:
+        residual[sure] = rims.across(residual[sure].astype(np.float64))
+    residual, trust, slide, held = _left_over(model, cells, places, residual, sure)
     less = (CREDIT - 1) * slide * change
     return with_left_over(model, model.mean + change + less, residual - held[..., None] * less, trust)
 
@@ -207,23 +225,23 @@ def _with_rims(
     cells: Float[np.ndarray, "n 2"],
     points: Float[np.ndarray, "n 3"],
     weight: Float[np.ndarray, " n"],
-    rims: tuple[Float[np.ndarray, "r 3"], Float[np.ndarray, "r 3"]] | None,
+    rims: Rims | None,
 ) -> tuple[
     Float[np.ndarray, "k 2"], Float[np.ndarray, "k 3"], Float[np.ndarray, " k"], Bool[np.ndarray, " k"]
 ]:
     """Places, points and weights of pixels and then of rims (see `complete`), and which of them are of rims.
 
-    Rims weigh 1. Where some are of lips, the pixels beside the lips are gone.
+    Rims weigh 1. Where some are of lips, pixels between them and on their edges are gone.
     """
-    if rims is None or len(rims[0]) == 0:
+    if rims is None:
         return cells, points, weight, np.zeros(len(cells), bool)
-    known = to_lip_edges(model.bag, model.lips, model.chart.cells(rims[0].astype(cells.dtype)))
+    known = to_lip_edges(model.bag, model.lips, model.chart.cells(rims.template.astype(cells.dtype)))
     if _at(model.lips, known).any():
-        far = ~_at(model.lips, cells)
+        far = ~_at(model.mouth, cells)
         cells, points, weight = cells[far], points[far], weight[far]
     return (
         np.concatenate([cells, known]),
-        np.concatenate([points, rims[1]]),
+        np.concatenate([points, rims.points]),
         np.append(weight, np.ones(len(known))),
         np.arange(len(cells) + len(known)) >= len(cells),
     )

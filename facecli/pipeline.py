@@ -11,7 +11,7 @@ from facecli.blas import one_thread
 from facecli.blendshapes import Expression, express, load_blendshapes, openings
 from facecli.camera import Camera, Pose, camera_for
 from facecli.clock import Clock
-from facecli.complete import FaceModel, complete, load_face_model, to_mesh
+from facecli.complete import FaceModel, Rims, complete, load_face_model, to_mesh
 from facecli.crop import CROP, Crop, crop_from_detection, crop_from_square, exposed
 from facecli.detect import Detection, Detector
 from facecli.geometry import (
@@ -244,9 +244,10 @@ class Reconstructor:
             edges = crop.to_photo(rim_edges(crop.to_crop(landmarks), opened, visible))
             placed = rim_points(landmarks_3d, visible)
             placed[:, :2] += (edges - rim_points(landmarks, visible)) * placed[:, 2:] / camera.focal
-            rims = (
+            rims = Rims(
                 rim_points(self.template.landmarks.astype(np.float64), visible, RIMS_APART),
                 pose.to_head(placed),
+                pose.to_head(np.zeros((1, 3)))[0],
             )
             believed = np.minimum(1, SURE_MM / np.maximum(cv2.resize(maps.sigma, (CROP, CROP))[sure], 1e-3))
             seen = pose.to_head(surface[sure])
