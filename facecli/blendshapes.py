@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
 from facecli.camera import Camera, Pose
-from facecli.complete import FaceModel, Surface, to_mesh
+from facecli.complete import FaceModel, Surface, to_mesh, with_even_lips
 from facecli.completion import fingerprint
 from facecli.crop import Crop
 from facecli.errors import WeightsError
@@ -168,7 +168,8 @@ def express(
     if blendshapes.regressor is None:
         raise ValueError("the blendshapes have no regressor")
     weights = blendshapes.regressor.weights(model, surface, openings)
-    positions = with_inner_mouth(model.bag, surface.positions - blendshapes.offset(model, weights))
+    neutral = with_even_lips(model, surface.positions - blendshapes.offset(model, weights))
+    positions = with_inner_mouth(model.bag, neutral)
     return Expression(weights, to_mesh(model, Surface(positions, surface.seen), colors))
 
 

@@ -342,8 +342,14 @@ def with_left_over(
     bend, support = diffuse(residual, trust, FADING)
     fading = around(np.clip(2 * support, 0, 1), np.ones_like(trust), FINE_CELLS)
     face = shape + _broad(bend, np.maximum(trust, FAINT)) * fading
-    lips = model.mean + even_lips(model.bag, shape + bend * fading - model.mean)
+    lips = with_even_lips(model, shape + bend * fading)
     return Surface(with_inner_mouth(model.bag, face + model.lip_share * (lips - face)), trust)
+
+
+def with_even_lips(model: FaceModel, positions: Float[np.ndarray, "g g 3"]) -> Float[np.ndarray, "g g 3"]:
+    """A face whose lips have moved evenly from the mean face's."""
+    even = model.mean + even_lips(model.bag, positions - model.mean)
+    return positions + model.lip_share * (even - positions)
 
 
 def _broad(

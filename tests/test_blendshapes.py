@@ -22,7 +22,7 @@ from facecli.blendshapes import (
     to_arkit,
 )
 from facecli.camera import Camera, Pose
-from facecli.complete import FaceModel, Surface
+from facecli.complete import FaceModel, Surface, with_even_lips
 from facecli.crop import Crop
 from facecli.errors import WeightsError
 from facecli.grid import sample
@@ -108,6 +108,27 @@ def test_what_is_told_is_taken_off_the_mesh(model: FaceModel, shapes: Blendshape
     assert np.abs(found.neutral.vertices[skin] - wanted).max() < 1e-5
     with pytest.raises(ValueError, match="no regressor"):
         express(model, replace(shapes, regressor=None), face, np.zeros(9), colors)
+
+
+def test_lips_that_are_shut_again_do_not_fray(model: FaceModel, shapes: Blendshapes) -> None:
+    """The shapes are coarse, and move the steps of the lips' edges by what lies between the lips, too."""
+    size, (_, upper, lower) = len(model.mean), model.bag.T
+    weights = weights_of(jawOpen=0.7)
+    wide = with_even_lips(model, model.mean + shapes.offset(model, weights))
+    told = Regressor(
+        np.array([[64.0, 40.0]], np.float32),
+        np.zeros((1, 3, len(SHAPES)), np.float32),
+        np.zeros((9, len(SHAPES)), np.float32),
+        weights.astype(np.float32),
+    )
+    face, grey = Surface(wide, np.ones((size, size))), np.full((len(model.cells), 3), 128, np.uint8)
+    neutral = express(model, replace(shapes, regressor=told), face, np.zeros(9), grey).neutral
+    vertex = np.full((size, size), -1)
+    vertex[tuple(np.rint(model.cells[:, ::-1]).astype(int).T)] = np.arange(len(model.cells))
+    for edge in (np.unique(upper), np.unique(lower)):
+        along = edge[np.argsort(edge % size)]
+        shut = neutral.vertices[vertex.reshape(-1)[along]] * 1000 - model.mean.reshape(-1, 3)[along]
+        assert np.abs(np.diff(shut, 2, axis=0)).max() < 0.6
 
 
 def test_the_packaged_head_is_small_and_says_something_of_smiles(

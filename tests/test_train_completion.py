@@ -35,6 +35,20 @@ def place():
     return unwrap(head_model())
 
 
+def test_between_its_vertices_a_head_is_as_curved_as_its_normals_say(place):
+    """Cheeks of flat triangles would have facets on every face."""
+    outwards = head_model().neutral - np.array([0.0, -10.0, -10.0])
+    outwards /= np.linalg.norm(outwards, axis=1, keepdims=True)
+    flat, curved = (
+        np.abs(np.linalg.norm(on_grid(place, 100 * outwards, normals), axis=2) - 100)
+        for normals in (None, outwards)
+    )
+    skin = place.drawn.copy()
+    skin.reshape(-1)[place.bag] = False
+    assert np.percentile(flat[skin], 95) > 0.05
+    assert np.percentile(curved[skin], 95) < 0.1 * np.percentile(flat[skin], 95)
+
+
 def errors(place, seed, yaw):
     """Reconstruct one person from what a perfect network would see."""
     model = load_face_model(load_weights())

@@ -10,13 +10,16 @@ from safetensors.numpy import save_file
 from facecli.complete import GROUPS, FaceModel
 from facecli.mesh import Group
 from facecli.train.headmodel import HeadModel
+from facecli.train.raster import vertex_normals
 from facecli.train.sample import random_expression
-from facecli.train.unwrap import GRID, Unwrapped, unwrap
+from facecli.train.unwrap import GRID, Unwrapped, outer_faces, unwrap
 
 MODE_GRID = 64
 IDENTITY_MODES = 80
 """They leave 0.16 mm of the head model's people out; expressions are kept whole."""
 SAMPLES = 3000
+ROUND = 0.5
+"""Of the way from flat triangles to the planes that touch their corners: half of it is right for a ball."""
 
 
 def learn(model: HeadModel, seed: int = 0) -> FaceModel:
@@ -26,7 +29,8 @@ def learn(model: HeadModel, seed: int = 0) -> FaceModel:
     """
     place = unwrap(model)
     weights = expressions(model.expression_names, seed)
-    mean = on_grid(place, model.neutral + np.tensordot(weights.mean(0), model.expression, 1))
+    head = model.neutral + np.tensordot(weights.mean(0), model.expression, 1)
+    mean = on_grid(place, head, vertex_normals(head.astype(np.float32), outer_faces(model)))
     identity, expression = (
         np.stack(
             [
@@ -72,10 +76,21 @@ def spread_of(weights: Float[np.ndarray, "n e"]) -> Float[np.ndarray, "e x"]:
     return np.asarray(directions[:, used] * np.sqrt(variance[used]))
 
 
-def on_grid(place: Unwrapped, vertices: Float[np.ndarray, "v 3"]) -> Float[np.ndarray, "g g 3"]:
+def on_grid(
+    place: Unwrapped, vertices: Float[np.ndarray, "v 3"], normals: Float[np.ndarray, "v 3"] | None = None
+) -> Float[np.ndarray, "g g 3"]:
     """A head, or how it changes, at every cell: the inner mouth spans the lips, whose corners lie between the cells
-    beside them, and what the head model does not cover repeats the nearest cell."""
+    beside them, and what the head model does not cover repeats the nearest cell.
+
+    normals: of a head's vertices. Between them it is then curved (Boubekeur and Alexa 2008, "Phong Tessellation"); on
+    flat triangles, some of which span four cells, it would have facets.
+    """
     grid = (vertices[place.corners] * place.shares[..., None]).sum(-2)
+    if normals is not None:
+        above = np.einsum(
+            "ghkc,ghkc->ghk", grid[:, :, None] - vertices[place.corners], normals[place.corners]
+        )
+        grid = grid - ROUND * np.einsum("ghk,ghkc->ghc", place.shares * above, normals[place.corners])
     cell, top, bottom = place.bag.T
     flat = _continued(grid, place.drawn).reshape(-1, 3)
     # The edges of the lips lie exactly where two surfaces meet, and either may be drawn: go on from further out.

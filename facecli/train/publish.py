@@ -4,7 +4,7 @@ import copy
 import hashlib
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -150,8 +150,8 @@ def write_geometry(assets: Path, weights: Path) -> None:
     model = HeadModel.load(assets / "head_model")
     save_template(model, weights / "template.safetensors")
     face_model = learn(model)
-    if not _is_there(face_model.modes, weights / "completion.safetensors"):
-        save_completion(face_model, weights / "completion.safetensors")
+    face_model = replace(face_model, modes=_as_they_are(face_model.modes, weights / "completion.safetensors"))
+    save_completion(face_model, weights / "completion.safetensors")
     save_blendshapes(learn_blendshapes(model.expression_names), weights / "blendshapes.safetensors")
     stored = load_numpy((weights / "completion.safetensors").read_bytes())["modes"]
     if trained_for((weights / "completion.onnx").read_bytes()) != fingerprint(stored):
@@ -160,14 +160,15 @@ def write_geometry(assets: Path, weights: Path) -> None:
         sys.stderr.write(f"{weights}/expression.safetensors is for other modes: run fit-blendshapes\n")
 
 
-def _is_there(modes: Float[np.ndarray, "k m m 3"], path: Path) -> bool:
-    """Whether a completion.safetensors has these modes but for the last bits, which depend on who computes them: then
-    it stays, since completion.onnx was trained for its very bytes."""
+def _as_they_are(modes: Float[np.ndarray, "k m m 3"], path: Path) -> Float[np.ndarray, "k m m 3"]:
+    """The modes of a completion.safetensors where they differ from these in no more than the last bits, which depend
+    on who computes them: completion.onnx was trained for its very bytes. Else these."""
     try:
         stored = load_numpy(path.read_bytes())["modes"].astype(np.float32)
     except (OSError, SafetensorError, KeyError):
-        return False
-    return stored.shape == modes.shape and bool(np.allclose(stored, modes, rtol=2e-3, atol=1e-3))
+        return modes
+    alike = stored.shape == modes.shape and np.allclose(stored, modes, rtol=2e-3, atol=1e-3)
+    return stored if alike else modes
 
 
 def _describe_anew(weights: Path) -> None:

@@ -93,7 +93,7 @@ def unwrap(model: HeadModel) -> Unwrapped:
     )
     beside[FACE_VERTICES:] = False
     cells[beside, 1] = chart.bend(flat[beside], carried[beside])  # lips that touch: told apart by the jaw
-    faces = _outer_faces(model)
+    faces = outer_faces(model)
     radius = np.hypot(points[:, 0], points[:, 2] - plain.axis_z)
     index, bary, _ = rasterize(cells, 1000 - radius, faces, GRID, GRID)
     corners = faces[np.maximum(index, 0)]
@@ -132,7 +132,7 @@ def unwrap(model: HeadModel) -> Unwrapped:
     )
 
 
-def _outer_faces(model: HeadModel) -> Int[np.ndarray, "f 3"]:
+def outer_faces(model: HeadModel) -> Int[np.ndarray, "f 3"]:
     """Triangles of face, eyes and mouth in front of the axis."""
     faces = model.faces[model.part != BACK]
     return faces[model.neutral[faces, 2].max(1) > -40]
@@ -144,7 +144,7 @@ def _drawn(
     """Values of the outermost surface on the finer grid, made symmetric."""
     size = GRID * FINE
     radius = np.hypot(model.neutral[:, 0], model.neutral[:, 2] + 10)
-    faces = _outer_faces(model)
+    faces = outer_faces(model)
     index, bary, _ = rasterize((flat + 0.5) * FINE - 0.5, 1000 - radius, faces, size, size)
     return interpolate(values, faces, index, bary)
 
