@@ -12,7 +12,7 @@ from facecli.grid import around
 DEPTH_MM, DEPTH_SHARE = 4.0, 0.4  # of the inner mouth: at least, and as a share of how far it is open
 WALLED = 0.5  # how its cells crowd towards the lips: less, and the walls are steeper
 FLAT, NARROWS = 6, 4  # how flat its ground is, down and across: 2 would be a bowl
-EVEN_CELLS = 1.0  # over so many, what is not known of the lips follows its surroundings
+EVEN_CELLS = 1.5  # over so many each lip moves as one
 
 
 def with_inner_mouth(
