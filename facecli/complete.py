@@ -85,6 +85,11 @@ class FaceModel:
         twins[both] = column[both] - apart
         return twins
 
+    @cached_property
+    def eyes(self) -> Bool[np.ndarray, "g g"]:
+        """Cells between the lids."""
+        return self._eye("right_eye") | self._eye("left_eye")
+
     def _eye(self, name: str) -> Bool[np.ndarray, "g g"]:
         """The cells between the lids."""
         eye = np.zeros(self.mean.shape[:2], bool)

@@ -13,17 +13,20 @@ from jaxtyping import Bool, Float, Float32, Int, Shaped, UInt8
 from facecli.camera import Camera, Pose
 from facecli.complete import FaceModel, Surface
 from facecli.crop import CROP, Crop
-from facecli.grid import diffuse, grid_normals
+from facecli.grid import around, diffuse, grid_normals
 
 SIZE = 1024
-EDGE_PX = (2.0, 7.0)  # crop pixels from the region's edge: hair and background mix in up to the first
+EDGE_PX = (3.0, 10.0)  # crop pixels from the region's edge: hair and background mix in up to the first
 RIM_PX = (9.0, 16.0)  # within so many crop pixels of the edge, colours unlike the face's are not its own
-TOLERANCE, TOLERANCE_SHARE = 12.0, 0.17  # of 255, and of the colour
+TOLERANCE, TOLERANCE_SHARE = 9.0, 0.12  # of 255, and of the colour
 BEHIND_MM = (2.5, 6.0)  # behind the surface that the photo shows: hidden from the second on
 GRAZING = (0.12, 0.38)  # cosine of the angle between normal and line of sight
 LIP_CELLS = 6  # at least so many cells of a lip's column lie on it or beside it
 OPEN_MM = (1.0, 4.0)  # between the lips: the inner mouth is seen from the second on
 EVERYWHERE = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # cells: how far colours spread
+BROWS_MM = 62.0, -8.0, 32.0  # |x|, y from and to: brows and lashes of the mean face
+SKIN_CELLS = 10.0  # the skin about a cell: over so many
+DARKER, FAINT = (0.7, 0.9), 0.02  # of its brightness: what is darker spreads that little
 BESIDE = (1.0, 2.0, 4.0, 8.0, 16.0)  # cells: how far the difference in colour between the sides is carried
 BOTH_EYES = 6.0  # cells of eyes, and of their twins, that must be seen to tell shut lids by
 CAVITY = 0.45  # of the lips' colour: an inner mouth that nothing shows
@@ -197,12 +200,14 @@ def fill(
     from_twin = (1 - own) * twin
     known = own + from_twin
     mixed = small * own[..., None] + (small_twin + carried) * from_twin[..., None]
-    around, _ = diffuse(mixed / np.maximum(known, 1e-6)[..., None], known, EVERYWHERE)
+    mixed = mixed / np.maximum(known, 1e-6)[..., None]
+    skin, _ = diffuse(mixed, known * _spreads(model, mixed, known), EVERYWHERE)
+    rest = np.where(model.eyes[..., None], diffuse(mixed, known, EVERYWHERE)[0], skin)
     cell = model.bag[:, 0]
     cavity = np.zeros(size * size, np.float32)
     cavity[cell] = 1
     cavity = cv2.GaussianBlur(cavity.reshape(size, size), (0, 0), 0.7)[..., None] * (1 - known[..., None])
-    around = around * (1 - (1 - CAVITY) * cavity)
+    rest = rest * (1 - (1 - CAVITY) * cavity)
 
     def wide(grid: Shaped[np.ndarray, "g g *c"]) -> Shaped[np.ndarray, "t t *c"]:
         return np.asarray(cv2.resize(grid, full, interpolation=cv2.INTER_LINEAR))
@@ -214,10 +219,23 @@ def fill(
 
     # Only what the photo shows has detail. All else is as smooth as the grid, and added there.
     visibility, of_twin = (wide(np.rint(part * 255).astype(np.uint8)) for part in (own, from_twin))
-    smooth = carried * from_twin[..., None] + around * (1 - known[..., None])
+    smooth = carried * from_twin[..., None] + rest * (1 - known[..., None])
     photographed = cv2.add(share(seen, visibility), share(_other_side(seen, twins), of_twin))
     texture = cv2.add(photographed, wide(np.rint(smooth).astype(np.int16)), dtype=cv2.CV_8U)
     return np.asarray(texture), visibility
+
+
+def _spreads(
+    model: FaceModel, colour: Float32[np.ndarray, "g g 3"], weight: Float32[np.ndarray, "g g"]
+) -> Float32[np.ndarray, "g g"]:
+    """How far each cell's colour is a guess at what lies around it, 0 to 1: not that of brows and lashes, which are
+    darker than the skin around them. Under a fringe or a hat they are all there is at the edge."""
+    x, y, _ = np.moveaxis(model.mean, 2, 0)
+    brows = (np.abs(x) < BROWS_MM[0]) & (y > BROWS_MM[1]) & (y < BROWS_MM[2])
+    brightness = colour.mean(axis=2, keepdims=True)
+    usual = around(brightness, weight, SKIN_CELLS)
+    share = np.maximum(_ramp(brightness / np.maximum(usual, 1), DARKER), FAINT)[..., 0]
+    return np.where(brows, share, 1).astype(np.float32)
 
 
 def _twins(

@@ -246,6 +246,24 @@ def test_hair_inside_the_regions_edge_is_not_skin(model: FaceModel, surface: Sur
     assert np.percentile(cells, 98) < 25
 
 
+def test_brows_do_not_spread_over_what_a_fringe_hides(model: FaceModel, surface: Surface) -> None:
+    pose, crop = posed(0.0)
+    height = surface.positions[..., 1]
+    lowest = 32.0  # mm: of the fringe
+    brow = (height > lowest - 22) & ~model.eyes
+    colours = np.where(brow[..., None], 0.25 * SKIN, SKIN)
+    picture, shown = seen(model, surface, colours, pose, crop)
+    middle = surface.positions[:, 64]
+    last = project(surface, CAMERA, pose, crop)[0][np.abs(middle[:, 1] - lowest).argmin(), 64, 1]
+    region = shown.region.copy()
+    region[: int(last)] = False
+    picture[: int(last)] = HAIR
+    skin = bake(model, surface, replace(shown, region=region), picture, CAMERA, pose, crop)
+    forehead = inside(model) & (height > lowest + 20)
+    assert forehead.sum() > 500
+    assert np.abs(cells_of(skin.texture)[forehead] - SKIN).max() < 40
+
+
 def test_a_fold_of_light_between_the_sides_leaves_no_seam(model: FaceModel, surface: Surface) -> None:
     """Half the face is darker by a smooth step; filled texels must not jump where the photo's end."""
     pose, crop = posed(40.0)
