@@ -31,10 +31,8 @@ WRONG_AT_LIPS_MM, LIPS = 5.0, 3  # within so many cells of the inner mouth, it m
 SLIDES_MM = (0.3, 0.9)  # left over along the surface: shape up to the first, slid from the second
 CREDIT = 0.8  # of the network's change where correspondences slid: it learned from smaller errors
 HOLD = 12.0  # cells: so far rims, whose correspondence is known, keep what is around from sliding
-FINE_CELLS, FAINT = (
-    2.0,
-    1e-3,
-)  # what of the bend is finer stays the model's; weight of cells that are not seen
+FINE_CELLS = 2.0  # what of the bend is finer stays the model's
+FAINT = 1e-3  # weight of a cell that is not seen
 JUMP_CELLS, JUMP_MM = 2.0, 0.3  # so unlike its surroundings, a cell is doubted; at twice that, it is out
 
 
