@@ -21,6 +21,8 @@ _TRIM, _TRIM_WINDOW = (
     4.0,
     1 / 51,
 )  # steepness (76 degrees) over that part of the crop at which the surface ends
+_CUT = 9.0  # as steep as this, a cut is one between two surfaces, and not the end of one
+_BESIDE_CUT, _TOOTH = 3, 2.0  # within so many pixels of it, what is as steep as this is of neither
 _CLOSEST_MM = 1.0  # a surface at the camera's own place has no picture
 
 
@@ -72,7 +74,9 @@ def grid_mesh(
     rows, columns = extent(mask)
     surface, used = positions[rows, columns], mask[rows, columns]
     used = used & np.isfinite(surface).all(axis=2) & (surface[..., 2] > _CLOSEST_MM)
-    links = _bridged(used, *_links(surface, used, 1 + 2 * round(width * _TRIM_WINDOW / 2)))
+    steep = steepness(surface, used)
+    links = _links(steep, used, 1 + 2 * round(width * _TRIM_WINDOW / 2))
+    links = _without_teeth(steep, links, _bridged(used, *links))
     triangles = _without_islands(_triangles(surface, *links), used.shape)
     taken = np.zeros(used.size, dtype=bool)
     taken[triangles.ravel()] = True
@@ -134,16 +138,18 @@ def on_open_edge(faces: Int32[np.ndarray, "f 3"], count: int) -> Bool[np.ndarray
 
 
 def _links(
-    surface: Float[np.ndarray, "h w 3"], used: Bool[np.ndarray, "h w"], window: int
+    steep: tuple[Float[np.ndarray, "h c"], Float[np.ndarray, "r w"]],
+    used: Bool[np.ndarray, "h w"],
+    window: int,
 ) -> tuple[Bool[np.ndarray, "h w-1"], Bool[np.ndarray, "h-1 w"]]:
-    """Links of the mesh's pixels to the next, sideways and downwards.
+    """Links of the mesh's pixels to the next, sideways and downwards. steep: what `geometry.steepness` says.
 
     Besides single steps, whatever is steep over `window` pixels goes: a surface seen almost edge-on ends in
     splinters where noise alone decides on each pixel.
     """
     import cv2
 
-    sideways, downwards = steepness(surface, used)
+    sideways, downwards = steep
     joined = np.abs(sideways) <= STEEPEST, np.abs(downwards) <= STEEPEST
     squared = np.zeros(used.shape, np.float32)
     for ratio, link, edge in zip(
@@ -170,17 +176,49 @@ def _bridged(
     """
     import cv2
 
-    whole = sideways[:-1] & sideways[1:] & downwards[:, :-1] & downwards[:, 1:]  # cells of four pixels
+    whole = _cells(sideways, downwards)
     within = used[:-1, :-1] & used[:-1, 1:] & used[1:, :-1] & used[1:, 1:]
     gaps, outside = (np.pad(~cells, 1, constant_values=True) for cells in (whole, within))
     count, label = cv2.connectedComponents(gaps.astype(np.uint8), connectivity=8)
     closed = np.ones(count, bool)
     closed[label[outside]] = closed[0] = False
-    wall = closed[label][1:-1, 1:-1]
-    sideways, downwards = sideways.copy(), downwards.copy()
-    for edge in (sideways[:-1], sideways[1:], downwards[:, :-1], downwards[:, 1:]):
-        edge |= wall
-    return sideways, downwards
+    across, down = _around(closed[label][1:-1, 1:-1])
+    return sideways | across, downwards | down
+
+
+def _without_teeth(
+    steep: tuple[Float[np.ndarray, "h c"], Float[np.ndarray, "r w"]],
+    links: tuple[Bool[np.ndarray, "h c"], Bool[np.ndarray, "r w"]],
+    bridged: tuple[Bool[np.ndarray, "h c"], Bool[np.ndarray, "r w"]],
+) -> tuple[Bool[np.ndarray, "h c"], Bool[np.ndarray, "r w"]]:
+    """The bridged links without steep cells beside cuts that stay open: those are a mixture of what is before the cut
+    and what is behind it, and would hang from its edge as teeth, a centimetre long and a pixel wide."""
+    import cv2
+
+    sideways, downwards = (np.abs(ratio) for ratio in steep)
+    steepest = np.maximum.reduce([sideways[:-1], sideways[1:], downwards[:, :-1], downwards[:, 1:]])
+    whole = _cells(*bridged)
+    if whole.size == 0:
+        return bridged
+    cut = ~whole & np.isfinite(steepest) & (steepest > _CUT)
+    reach = np.ones((2 * _BESIDE_CUT + 1, 2 * _BESIDE_CUT + 1), np.uint8)
+    beside = cv2.dilate(cut.astype(np.uint8), reach) > 0
+    teeth = _cells(*links) & beside & (steepest > _TOOTH)
+    (kept_across, kept_down), (lost_across, lost_down) = _around(whole & ~teeth), _around(teeth)
+    return bridged[0] & (kept_across | ~lost_across), bridged[1] & (kept_down | ~lost_down)
+
+
+def _around(
+    cells: Bool[np.ndarray, "r c"],
+) -> tuple[Bool[np.ndarray, "r+1 c"], Bool[np.ndarray, "r c+1"]]:
+    """The links, sideways and downwards, around cells of four pixels."""
+    across = np.pad(cells, ((0, 1), (0, 0))) | np.pad(cells, ((1, 0), (0, 0)))
+    return across, np.pad(cells, ((0, 0), (0, 1))) | np.pad(cells, ((0, 0), (1, 0)))
+
+
+def _cells(sideways: Bool[np.ndarray, "h c"], downwards: Bool[np.ndarray, "r w"]) -> Bool[np.ndarray, "r c"]:
+    """Cells of four pixels that are linked all around."""
+    return sideways[:-1] & sideways[1:] & downwards[:, :-1] & downwards[:, 1:]
 
 
 def _without_islands(triangles: Int32[np.ndarray, "f 3"], shape: tuple[int, int]) -> Int32[np.ndarray, "g 3"]:

@@ -140,6 +140,21 @@ def test_a_gap_that_is_open_to_a_side_stays_open():
     assert (near.all(1) | ~near.any(1)).all() and near.any() and not near.all()
 
 
+def test_no_teeth_hang_from_a_cut_that_stays_open():
+    """Along a cut the maps blur: pixels lie between what is before it and what is behind it, in each row elsewhere."""
+    truth = scene(size=64)
+    share = np.zeros(truth.mask.shape)
+    for row in range(20, 64):
+        first = 20 + row // 6 % 3
+        share[row, first:44] = 1
+        share[row, first - 1] = 0.2  # near enough to the near side to hang together with it
+    mesh = build(truth, positions=truth.positions * (1 + 0.2 * share)[..., None])
+    assert_sound(mesh)
+    row, column = np.round(mesh.uv[:, ::-1] * 64 - 0.5).astype(int).T
+    assert (share[row, column] == 1).sum() > 500
+    assert not (share[row, column] == 0.2).any()
+
+
 def test_a_hand_before_the_face_is_no_gap():
     truth = scene(size=64)
     mask = truth.mask.copy()
