@@ -102,6 +102,11 @@ class Pose:
         roll = np.arctan2(-turn[1, 0], turn[1, 1])
         return float(np.degrees(yaw)), float(np.degrees(pitch)), float(np.degrees(roll))
 
+    @property
+    def eye(self) -> Float[np.ndarray, "3"]:
+        """Where the camera stands: head frame, mm."""
+        return self.to_head(np.zeros((1, 3)))[0]
+
     def to_camera(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
         """Head frame mm -> camera frame mm."""
         return points @ self.rotation.T + self.translation

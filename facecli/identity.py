@@ -80,7 +80,7 @@ def visible(model: FaceModel, maps: Maps, mesh: Mesh, pose: Pose) -> Visible:
     points, normals = mesh.vertices.astype(np.float64) * 1000, mesh.normals.astype(np.float64)
     cells, usable = to_cells(model, finer[row, column, :3])
     usable &= (inner(region) & ~inner_mouth(finer[..., :3], finer[..., 4]))[row, column]
-    sight = pose.to_head(np.zeros((1, 3))) - points
+    sight = pose.eye - points
     sight /= np.linalg.norm(sight, axis=1, keepdims=True)
     cosine = np.clip(np.einsum("nk,nk->n", sight, normals), 0, 1)
     weight = cosine * np.minimum(1, SURE_MM / np.maximum(finer[row, column, 3], 1e-3)) ** 2

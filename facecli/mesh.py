@@ -182,7 +182,7 @@ def _bridged(
     count, label = cv2.connectedComponents(gaps.astype(np.uint8), connectivity=8)
     closed = np.ones(count, bool)
     closed[label[outside]] = closed[0] = False
-    across, down = _around(closed[label][1:-1, 1:-1])
+    across, down = _links_around(closed[label][1:-1, 1:-1])
     return sideways | across, downwards | down
 
 
@@ -198,17 +198,17 @@ def _without_teeth(
     sideways, downwards = (np.abs(ratio) for ratio in steep)
     steepest = np.maximum.reduce([sideways[:-1], sideways[1:], downwards[:, :-1], downwards[:, 1:]])
     whole = _cells(*bridged)
-    if whole.size == 0:
-        return bridged
     cut = ~whole & np.isfinite(steepest) & (steepest > _CUT)
+    if not cut.any():
+        return bridged
     reach = np.ones((2 * _BESIDE_CUT + 1, 2 * _BESIDE_CUT + 1), np.uint8)
     beside = cv2.dilate(cut.astype(np.uint8), reach) > 0
     teeth = _cells(*links) & beside & (steepest > _TOOTH)
-    (kept_across, kept_down), (lost_across, lost_down) = _around(whole & ~teeth), _around(teeth)
+    (kept_across, kept_down), (lost_across, lost_down) = _links_around(whole & ~teeth), _links_around(teeth)
     return bridged[0] & (kept_across | ~lost_across), bridged[1] & (kept_down | ~lost_down)
 
 
-def _around(
+def _links_around(
     cells: Bool[np.ndarray, "r c"],
 ) -> tuple[Bool[np.ndarray, "r+1 c"], Bool[np.ndarray, "r c+1"]]:
     """The links, sideways and downwards, around cells of four pixels."""

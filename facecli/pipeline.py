@@ -247,7 +247,7 @@ class Reconstructor:
             rims = Rims(
                 rim_points(self.template.landmarks.astype(np.float64), visible, RIMS_APART),
                 pose.to_head(placed),
-                pose.to_head(np.zeros((1, 3)))[0],
+                pose.eye,
             )
             believed = np.minimum(1, SURE_MM / np.maximum(cv2.resize(maps.sigma, (CROP, CROP))[sure], 1e-3))
             seen = pose.to_head(surface[sure])

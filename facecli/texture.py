@@ -137,8 +137,7 @@ def _visible(
     edge = _at(np.asarray(inner), places)
     nearest = _at(front, places, nearest=True)
     behind = depth - nearest
-    eye = pose.to_head(np.zeros((1, 3)))[0]
-    sight = eye - surface.positions
+    sight = pose.eye - surface.positions
     sight /= np.linalg.norm(sight, axis=2, keepdims=True)
     cosine = np.einsum("ijk,ijk->ij", grid_normals(surface.positions), sight)
     weight = _ramp(-np.abs(behind), (-BEHIND_MM[1], -BEHIND_MM[0])) * _ramp(cosine, GRAZING)

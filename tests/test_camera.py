@@ -97,6 +97,12 @@ def test_angles_round_trip(angles):
     assert np.linalg.det(pose.rotation) == pytest.approx(1)
 
 
+def test_the_cameras_own_place_is_the_origin_of_its_frame():
+    pose = pose_at(20, 10, -5, 640, (30, -20))
+    np.testing.assert_allclose(pose.to_camera(pose.eye[None]), 0, atol=1e-9)
+    assert np.linalg.norm(pose.eye) == pytest.approx(np.linalg.norm(pose.translation))
+
+
 def test_pose_matrix_is_in_metres_and_to_head_undoes_to_camera():
     pose = pose_at(20, 10, -5, 640, (30, -20))
     points = np.random.default_rng(1).normal(size=(20, 3)) * 80

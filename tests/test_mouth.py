@@ -74,9 +74,8 @@ def test_lips_are_made_even_each_by_itself():
         odd = moved.copy()
         odd.reshape(-1, 3)[cell] = 1000.0  # what lies between them has no say
         odd.reshape(-1, 3)[others] += [0.0, 30.0, 0.0]
-        middle = lip[
-            np.abs(lip % shape[0] - shape[0] / 2) < 10
-        ]  # around the corners a lip goes on as the other
+        # Around the corners a lip goes on as the other one.
+        middle = lip[np.abs(lip % shape[0] - shape[0] / 2) < 10]
         np.testing.assert_allclose(even_lips(bag, odd).reshape(-1, 3)[middle], even[middle], atol=1e-4)
 
 
