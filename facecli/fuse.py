@@ -15,6 +15,7 @@ from facecli.complete import FaceModel, Surface, left_over, with_left_over
 from facecli.grid import around, enlarge, sample, splat
 from facecli.identity import Explanation, Visible, explain, visible
 from facecli.pipeline import Face
+from facecli.relief import raised, relief
 from facecli.texture import Skin, fill
 
 # What pixels leave over is in good part their error: that it is nothing counts like pixels of this weight.
@@ -52,8 +53,9 @@ def fuse(model: FaceModel, blendshapes: Blendshapes, faces: list[Face]) -> Fused
     photos = [visible(model, face.maps, face.mesh, face.pose) for face in faces]
     blend = fuse_shapes(model, blendshapes, photos)
     texture, visibility = fuse_textures(model, skins, np.maximum(blend.quality, LEAST_QUALITY))
+    skin = raised(Skin(blend.surface, texture, visibility), fuse_relief(model, faces, skins, blend.quality))
     taken = (blend.quality / np.maximum(blend.quality.sum(0), 1e-9) * blend.surface.seen).sum((1, 2))
-    return Fused(Skin(blend.surface, texture, visibility), blend.explanation, taken / max(taken.sum(), 1e-9))
+    return Fused(skin, blend.explanation, taken / max(taken.sum(), 1e-9))
 
 
 def fuse_shapes(model: FaceModel, blendshapes: Blendshapes, photos: list[Visible]) -> Blend:
@@ -87,6 +89,20 @@ def _believed(
     return np.asarray(
         broad * weight / (weight + broad_doubt) + (mean - broad) * weight / (weight + DOUBT), np.float64
     )
+
+
+def fuse_relief(
+    model: FaceModel, faces: list[Face], skins: list[Skin], quality: Float[np.ndarray, "p g g"]
+) -> Float32[np.ndarray, "g g"]:
+    """Relief, mm outwards: of each place that of the photo that shows it best."""
+    heights = [
+        relief(
+            model, skin, face.maps.detail * np.float32(face.detail_scale), face.camera, face.pose, face.crop
+        )
+        for face, skin in zip(faces, skins, strict=True)
+    ]
+    sharp = (quality / np.maximum(quality.max(0), 1e-6)) ** SHARP
+    return np.asarray((sharp * heights).sum(0) / np.maximum(sharp.sum(0), 1e-6), np.float32)
 
 
 def fuse_textures(

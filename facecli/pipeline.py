@@ -40,6 +40,7 @@ from facecli.look import (
 )
 from facecli.mesh import Mesh, grid_mesh
 from facecli.pose import fit_person
+from facecli.relief import raised, relief
 from facecli.rims import on_rims, rim_edges, rim_points
 from facecli.runtime import Maps, Network
 from facecli.texture import Shown, Skin, bake, vertex_colors
@@ -231,10 +232,11 @@ class Reconstructor:
         landmarks = better
         texture = crop.warp(image.pixels, _texture_size(crop))
         photographed = np.asarray(cv2.resize(texture, (CROP, CROP), interpolation=cv2.INTER_AREA))
+        detail = cv2.resize(maps.detail, (CROP, CROP), interpolation=cv2.INTER_AREA) * self.detail_scale
+        detailed = surface
         if self.detail:
-            relief = cv2.resize(maps.detail, (CROP, CROP), interpolation=cv2.INTER_AREA) * self.detail_scale
-            surface = displace(surface, normals(surface, region), relief.astype(np.float64))
-        mesh = hemmed(grid_mesh(surface, region, photographed, pose), pose, CROP)
+            detailed = displace(surface, normals(surface, region), detail.astype(np.float64))
+        mesh = hemmed(grid_mesh(detailed, region, photographed, pose), pose, CROP)
         if len(mesh.faces) == 0:
             return None
         whole = skin = dense = expression = None
@@ -254,11 +256,13 @@ class Reconstructor:
             completed = complete(self.model, finer[sure][:, :3], seen, rims, believed)
             shown = Shown(surface[..., 2], region)
             skin = bake(self.model, completed, shown, texture, camera, pose, crop)
-            whole = to_mesh(self.model, completed, vertex_colors(skin.texture, self.model.uv))
+            if self.detail:
+                skin = raised(skin, relief(self.model, skin, detail, camera, pose, crop))
+            whole = to_mesh(self.model, skin.surface, vertex_colors(skin.texture, self.model.uv))
             dense = dense_landmarks(self.model, self.template.dense, skin, camera, pose)
             if self.blendshapes is not None:
                 told = openings(maps, camera, pose, crop)
-                expression = express(self.model, self.blendshapes, completed, told, whole.colors)
+                expression = express(self.model, self.blendshapes, skin.surface, told, whole.colors)
         clock.mark("assemble")
         return Face(
             detection,

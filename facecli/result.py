@@ -91,27 +91,27 @@ def mesh_files(
 
 def whole_files(face: Face, mesh: Mesh, skin: Skin, options: Options) -> dict[str, bytes]:
     """face.* and, if wanted, neutral.* in the chosen formats; with maps also what is on the texture's coordinates."""
-    from facecli import texture
+    from facecli import relief, texture
 
     skin_colour = skin.texture
     if options.albedo:
         skin_colour = texture.unlit(skin).albedo
         mesh = replace(mesh, colors=texture.vertex_colors(skin_colour, mesh.uv))
-    relief = facing = None
+    height = facing = None
     if face.detail_scale > 0 and (options.maps or "glb" in options.formats):
         detail = face.maps.detail * np.float32(face.detail_scale)
-        relief = texture.displacement(skin, detail, face.camera, face.pose, face.crop)
-        facing = texture.normal_map(skin, relief)
+        height = relief.displacement(skin, detail, face.camera, face.pose, face.crop)
+        facing = relief.normal_map(skin, height)
     files = mesh_files(mesh, skin_colour, options, "face", "face.png", facing)
     if options.neutral and face.expression is not None:
         relaxed = replace(face.expression.neutral, colors=mesh.colors)
         files |= mesh_files(relaxed, skin_colour, options, "neutral", "face.png", facing)
     if options.maps:
         files["texture_visibility.png"] = encode_png(skin.visibility)
-        if relief is not None and facing is not None:
+        if height is not None and facing is not None:
             files["face_normal.png"] = encode_png(facing)
             files["face_displacement.png"] = encode_png(
-                encode_affine(relief, DETAIL_SCALE, DETAIL_OFFSET, 65535)
+                encode_affine(height, DETAIL_SCALE, DETAIL_OFFSET, 65535)
             )
     return files
 

@@ -69,7 +69,7 @@ def bake(
     at = np.asarray(
         cv2.resize((places + 0.5) * np.float32(scale) - 0.5, (SIZE, SIZE), interpolation=cv2.INTER_LINEAR)
     )
-    seen = _at(picture, at)
+    seen = look_up(picture, at)
     small = np.asarray(cv2.resize(seen, weight.shape, interpolation=cv2.INTER_AREA)).astype(np.float32)
     weight = weight * _like_skin(small, weight, edge)
     return Skin(surface, *fill(model, np.asarray(seen), small, weight))
@@ -101,7 +101,7 @@ def project(
     )
 
 
-def _at(
+def look_up(
     picture: Shaped[np.ndarray, "h w *c"], places: Float32[np.ndarray, "m n 2"], nearest: bool = False
 ) -> Shaped[np.ndarray, "m n *c"]:
     """A picture's values at (column, row), clamped to its edge."""
@@ -134,8 +134,8 @@ def _visible(
     framed = np.pad(shown.region, 1).astype(np.uint8)  # the crop's edge is an edge of the region
     inner = cv2.distanceTransform(framed, cv2.DIST_L2, cv2.DIST_MASK_5)[1:-1, 1:-1]
     front = np.where(shown.region, shown.depth, 1e6).astype(np.float32)
-    edge = _at(np.asarray(inner), places)
-    nearest = _at(front, places, nearest=True)
+    edge = look_up(np.asarray(inner), places)
+    nearest = look_up(front, places, nearest=True)
     behind = depth - nearest
     sight = pose.eye - surface.positions
     sight /= np.linalg.norm(sight, axis=2, keepdims=True)
@@ -353,40 +353,3 @@ def _to_linear(colour: UInt8[np.ndarray, "*n 3"]) -> Float32[np.ndarray, "*n 3"]
 
 def _to_srgb(light: Float32[np.ndarray, "*n 3"]) -> UInt8[np.ndarray, "*n 3"]:
     return _ENCODED[np.clip(light * (_STEPS - 1) + 0.5, 0, _STEPS - 1).astype(np.uint16)]
-
-
-def displacement(
-    skin: Skin, detail: Float32[np.ndarray, "d d"], camera: Camera, pose: Pose, crop: Crop
-) -> Float32[np.ndarray, "t t"]:
-    """Relief in mm along the mesh's normal that is too fine for the mesh to carry; 0 where the photo does not see.
-
-    detail: mm, on a grid of any resolution over the crop. What the mesh's own grid resolves is in its vertices.
-    """
-    import cv2
-
-    places, _ = project(skin.surface, camera, pose, crop)
-    scale = np.float32(detail.shape[0] / CROP)
-    full, size = skin.visibility.shape[::-1], places.shape[0]
-    at = np.asarray(cv2.resize((places + 0.5) * scale - 0.5, full, interpolation=cv2.INTER_LINEAR))
-    relief = _at(detail, at)
-    coarse = cv2.resize(relief, (size, size), interpolation=cv2.INTER_AREA)
-    fine = relief - cv2.resize(coarse, full, interpolation=cv2.INTER_LINEAR)
-    return np.asarray(fine * (skin.visibility / np.float32(255)))
-
-
-def normal_map(skin: Skin, height: Float32[np.ndarray, "t t"]) -> UInt8[np.ndarray, "t t 3"]:
-    """Tangent-space normals of a displacement in mm: red along u, green up (against v), blue outwards."""
-    import cv2
-
-    step = height.shape[0] / skin.surface.positions.shape[0]
-    lengths = [
-        np.maximum(np.linalg.norm(np.gradient(skin.surface.positions, axis=axis), axis=2) / step, 0.02)
-        for axis in (1, 0)
-    ]  # mm between texels
-    slopes = []
-    for axis, length in zip((1, 0), lengths, strict=True):
-        wide = cv2.resize(length.astype(np.float32), height.shape[::-1], interpolation=cv2.INTER_LINEAR)
-        slopes.append(np.gradient(height, axis=axis) / wide)
-    normal = np.stack([-slopes[0], slopes[1], np.ones_like(height)], axis=2)
-    normal /= np.sqrt(np.einsum("ijk,ijk->ij", normal, normal))[..., None]
-    return np.rint(normal * 127 + 128).astype(np.uint8)

@@ -15,8 +15,6 @@ from facecli.texture import (
     Shown,
     Skin,
     bake,
-    displacement,
-    normal_map,
     project,
     unlit,
     vertex_colors,
@@ -305,43 +303,3 @@ def test_light_is_divided_out(model: FaceModel, surface: Surface) -> None:
     assert unevenness(found.albedo) < 0.25 * unevenness(skin.texture)
     assert abs(cells_of(found.albedo)[face].mean() - cells_of(skin.texture)[face].mean()) < 12
     assert found.light[1, 0] > 0.1, "it comes from the subject's left"
-
-
-def flat_skin(visible: int = 255) -> Skin:
-    """A plane of 0.2 mm a texel before the camera, 128 cells, 256 texels."""
-    x, y = np.meshgrid(np.arange(128) - 63.5, 63.5 - np.arange(128))
-    positions = np.stack([x, y, np.zeros_like(x)], 2) * 0.4
-    return Skin(
-        Surface(positions, np.ones((128, 128))),
-        np.zeros((256, 256, 3), np.uint8),
-        np.full((256, 256), visible, np.uint8),
-    )
-
-
-def test_normals_of_a_displacement_tilt_away_from_the_ridge() -> None:
-    height = np.zeros((256, 256), np.float32)
-    height[:, 118:138] = 0.2 * (1 - np.abs(np.arange(-10, 10) + 0.5) / 10)
-    normals = normal_map(flat_skin(), height).astype(float)
-    slope = 0.02 / 0.2
-    left, right = normals[128, 122], normals[128, 133]
-    assert abs((left[0] - 128) / (left[2] - 128) + slope) < 0.015, "left of a ridge it leans left"
-    assert abs((right[0] - 128) / (right[2] - 128) - slope) < 0.015
-    assert (normals[20, 20] == [128, 128, 255]).all()
-    upright = normal_map(flat_skin(), np.ascontiguousarray(height.T)).astype(float)
-    assert upright[122, 128, 1] > 130 and upright[133, 128, 1] < 126, (
-        "above the ridge it leans up: green is up"
-    )
-
-
-def test_displacement_is_what_the_mesh_is_too_coarse_for() -> None:
-    skin = flat_skin()
-    pose = Pose(rotation_from_angles(0.0, 0.0, 0.0), np.array([0.0, 0.0, 600.0]))
-    crop = crop_from_square(CAMERA.project(pose.translation[None])[0], 200.0)
-    x = np.arange(512, dtype=np.float32)
-    fine, broad = 0.1 * np.sin(x * 1.2), 2.0 * np.sin(x / 150)  # 0.8 and 150 mm long
-    found = displacement(skin, np.tile(fine + broad, (512, 1)), CAMERA, pose, crop)
-    assert found.shape == (256, 256)
-    middle = found[64:192, 64:192]
-    assert 0.02 < np.abs(middle).max() < 0.11, "the broad part is the mesh's own"
-    hidden = replace(skin, visibility=np.zeros((256, 256), np.uint8))
-    assert not displacement(hidden, np.tile(fine, (512, 1)), CAMERA, pose, crop).any()
