@@ -10,6 +10,7 @@ today; float32 stays where a byte's step would be seen in a surface, in the laye
 coarse maps.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, cast
 
@@ -30,6 +31,14 @@ class ModelConfig:
     pyramid: int = 64
     head: int = 32
     eight_bits: bool = False
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> "ModelConfig":
+        """From what JSON tells, which knows no tuples. Raises TypeError for other fields."""
+        fields: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in told.items()
+        }
+        return cls(**fields)
 
     def wider(self, factor: float) -> "ModelConfig":
         """The same with layers that many times as wide, in multiples of eight."""

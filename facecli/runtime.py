@@ -228,10 +228,7 @@ class _TorchNetwork:
         self.name: str = torch.cuda.get_device_name(device) if self.on_card else "no GPU"
         tensors = weights.tensors("network.safetensors")
         try:
-            config: dict[str, Any] = {}
-            for key, value in weights.manifest.config.items():  # JSON knows no tuples
-                config[key] = tuple(value) if isinstance(value, list) else value
-            network = FaceNetwork(ModelConfig(**config)).eval()
+            network = FaceNetwork(ModelConfig.of(weights.manifest.config)).eval()
             # The file holds halves to be small; the network computes as the ONNX does.
             network.load_state_dict({key: torch.from_numpy(value).float() for key, value in tensors.items()})
         except (TypeError, RuntimeError) as error:

@@ -93,3 +93,11 @@ def test_calibrated_twice_is_calibrated_once(network, crops):
 def test_without_a_sample_that_has_detail_there_is_nothing_to_go_by(network, crops):
     with pytest.raises(ValueError, match="no sample has detail"):
         ranges.calibrate(network, crops[0], crops[1][:0], crops[2][:0])
+
+
+def test_the_ranges_of_a_part_alone_leave_the_others_as_they_are(network, crops):
+    before = {name: (module.step.clone(), module.zero.clone()) for name, module in ranges_of(network).items()}
+    ranges.calibrate(network, *crops, network.detail)
+    for name, module in ranges_of(network).items():
+        same = torch.equal(module.step, before[name][0])
+        assert same != name.startswith("detail."), name

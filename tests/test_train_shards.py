@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from heads import sample
 
-from facecli.train.shards import SHARE, pack, portrait_weights, unpack
+from facecli.train.shards import DETAILED, SHARE, lot, pack, portrait_weights, unpack
 
 
 def smooth_image(size):
@@ -80,3 +80,11 @@ def test_portraits_weigh_by_folder_not_by_number():
     assert weights.sum() == pytest.approx(1)
     assert weights[1] == weights[2] == weights[3]
     assert weights[0] / weights[1:4].sum() == pytest.approx(0.14 / 0.06)
+
+
+def test_lots_for_the_detail_head_all_have_detail_and_others_few():
+    for share, least, most in ((DETAILED, 200, 200), (SHARE, 5, 40)):
+        lots = [lot(3, k, share) for k in range(200)]
+        assert least <= sum(one.size == 512 for one in lots) <= most
+        assert {one.source for one in lots} <= set(share)
+    assert {one.source for one in lots} == set(SHARE)

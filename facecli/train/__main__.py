@@ -1,7 +1,7 @@
 """`python -m facecli.train`: from licensed portraits to published weights, step by step.
 
 Order: landmarks, pool, synth, fit-network, publish, evaluate; once there are weights, second-look and teach make
-better data; look shows what a step made.
+better data, and fit-detail a better detail head; look shows what a step made.
 """
 
 import json
@@ -95,6 +95,7 @@ def synth(
     assets: Assets = SHARED / "assets",
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
     seconds: Annotated[float, typer.Option(help="Stop after this long.")] = 1e9,
+    detailed: Annotated[bool, typer.Option("--detailed", help="Only samples with detail.")] = False,
     device: Annotated[
         str,
         typer.Option(
@@ -106,7 +107,7 @@ def synth(
     """Write training samples; shards that exist stay as they are."""
     from facecli.train.shards import generate
 
-    generate(assets, pool, out, shards, workers, seconds, device)
+    generate(assets, pool, out, shards, workers, seconds, device, detailed)
 
 
 @app.command()
@@ -175,9 +176,6 @@ def fit_network(
     ema: Annotated[float, typer.Option(min=0, max=1, help="Decay of the averaged parameters.")] = 0.998,
     warmup_steps: Annotated[int, typer.Option(min=1)] = 200,
     small_share: Annotated[float, typer.Option(min=0, max=1, help="Share of the time at half size.")] = 0.25,
-    detail_alone: Annotated[
-        bool, typer.Option("--detail-alone", help="Only the detail head learns, to finish it.")
-    ] = False,
     revive: Annotated[
         bool, typer.Option("--revive", help="Channels that never fire begin anew before the first step.")
     ] = False,
@@ -223,7 +221,6 @@ def fit_network(
         ema=ema,
         warmup_steps=warmup_steps,
         small_share=small_share,
-        detail_alone=detail_alone,
         revive=revive,
         without=tuple(without or ()),
         seed=seed,
@@ -234,6 +231,29 @@ def fit_network(
         out / "meeting",
         partial(train, shards, out, recipe, config, device, stop_after, start=start),
     )
+
+
+@app.command("fit-detail")
+def fit_detail(
+    shards: Annotated[Path, typer.Argument(help="What `synth --detailed` wrote.", exists=True)],
+    out: Annotated[Path, typer.Argument(help="Folder of the checkpoint and log; continues what is there.")],
+    seconds: Annotated[float, typer.Option(help="Length of the whole training; the rate falls over it.")],
+    start: Annotated[
+        Path, typer.Option(help="The network.safetensors whose detail head it is.", exists=True)
+    ],
+    stop_after: Annotated[float, typer.Option(help="Stop this run after so long; run again to go on.")] = 1e9,
+    learning_rate: Annotated[float, typer.Option(min=0)] = 1.5e-3,
+    threads: Threads = 0,
+) -> None:
+    """Train the detail head alone, while the rest of the network stays as it is. `publish` takes both."""
+    import torch
+
+    from facecli.train.detail import fit_detail as fit
+    from facecli.train.loop import Recipe
+
+    if threads:
+        torch.set_num_threads(threads)
+    fit(shards, out, start, Recipe(seconds, learning_rate=learning_rate, detail_factor=1.0), stop_after)
 
 
 @app.command()

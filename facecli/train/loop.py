@@ -30,8 +30,7 @@ LOOKED_AT = 64
 class Recipe:
     """What one training is. The learning rate falls over `seconds` of training time, whoever gives them, or over
     `samples` where that is not 0; for the first `small_share` of it the net sees crops of half the size, four times
-    as many, and no detail. With `detail_alone` only the detail head learns, from samples that have detail, and the
-    rest stays as it is. With `revive` dead channels begin anew before the first step. `without`: see
+    as many, and no detail. With `revive` dead channels begin anew before the first step. `without`: see
     `loader.WITHOUT`."""
 
     seconds: float
@@ -43,7 +42,6 @@ class Recipe:
     warmup_steps: int = 200
     small_share: float = 0.25
     detail_factor: float = 4.0
-    detail_alone: bool = False
     revive: bool = False
     without: tuple[str, ...] = ()
     seed: int = 0
@@ -94,13 +92,7 @@ def train(
     if progress.step and team.leads:
         sys.stderr.write(f"continuing at step {progress.step}, {progress.samples} samples\n")
     seed = recipe.seed + progress.step + 1_000_003 * team.rank
-    stream = batches(
-        shards,
-        recipe.batch_size // team.size,
-        seed,
-        detailed=recipe.detail_alone,
-        without=recipe.without,
-    )
+    stream = batches(shards, recipe.batch_size // team.size, seed, without=recipe.without)
     number = number_for(device)
     began = last_report = last_save = time.monotonic()
     seconds_before = progress.seconds
@@ -114,10 +106,9 @@ def train(
         if small:
             image, target, rows = F.avg_pool2d(image, 2), target.halved(), rows[:0]
         with torch.autocast(device.split(":")[0], torch.bfloat16, enabled=number is torch.bfloat16):
-            with torch.set_grad_enabled(not recipe.detail_alone):
-                shared, region, coarse = network.surface(image)
+            shared, region, coarse = network.surface(image)
             detail = network.recover(sharp, shared[rows], coarse[rows]) if len(rows) else None
-        terms = {} if recipe.detail_alone else losses(region, coarse, target)
+        terms = losses(region, coarse, target)
         if "correspondence" in recipe.without:
             terms.pop("coordinate", None)
         if detail is not None:
@@ -206,8 +197,7 @@ def groups(network: FaceNetwork, recipe: Recipe) -> list[dict[str, Any]]:
     detail = {id(p) for part in (network.texture, network.relief, network.detail) for p in part.parameters()}
     rest = [p for p in network.parameters() if id(p) not in detail]
     own = [p for p in network.parameters() if id(p) in detail]
-    parts = [{"params": rest, "factor": 1.0}, {"params": own, "factor": recipe.detail_factor}]
-    return parts[recipe.detail_alone :]
+    return [{"params": rest, "factor": 1.0}, {"params": own, "factor": recipe.detail_factor}]
 
 
 def spent(recipe: Recipe, progress: Progress) -> float:

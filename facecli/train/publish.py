@@ -199,11 +199,7 @@ def averaged(checkpoint: Path) -> tuple[FaceNetwork, ModelConfig, dict[str, Any]
     with safe_open(checkpoint, "pt") as file:
         metadata = file.metadata()
         tensors = {key[8:]: file.get_tensor(key) for key in file.keys() if key.startswith("average.")}
-    fields: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value
-        for key, value in json.loads(metadata["config"]).items()
-    }
-    config = ModelConfig(**fields)
+    config = ModelConfig.of(json.loads(metadata["config"]))
     network = FaceNetwork(config).eval()
     network.load_state_dict(tensors)
     return (

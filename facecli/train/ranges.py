@@ -6,7 +6,7 @@ layer by layer, is no better.
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from facecli.model import FaceNetwork
 from facecli.rounding import LEVELS, Steps
@@ -23,8 +23,11 @@ LOOKED_AT = 2_000_000
 
 
 @torch.no_grad()
-def calibrate(network: FaceNetwork, image: Tensor, sharp: Tensor, rows: Tensor) -> None:
-    """Set every range, in the order of use, so that each layer sees what those before it have rounded.
+def calibrate(
+    network: FaceNetwork, image: Tensor, sharp: Tensor, rows: Tensor, part: nn.Module | None = None
+) -> None:
+    """Set every range, or those of a part, in the order of use, so that each layer sees what those before it have
+    rounded.
 
     image: many crops, n 3 256 256 in 0..1; sharp: those `rows` of them that have detail, at 512 px. Raises ValueError
     where none has: the detail head would not be seen at work.
@@ -33,7 +36,7 @@ def calibrate(network: FaceNetwork, image: Tensor, sharp: Tensor, rows: Tensor) 
         raise ValueError("no sample has detail: the ranges of the detail head cannot be found")
     hooks = [
         module.register_forward_pre_hook(_measure)
-        for module in network.modules()
+        for module in (part or network).modules()
         if isinstance(module, Steps)
     ]
     watch(network, image, sharp, rows, hooks)

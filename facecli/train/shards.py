@@ -10,7 +10,7 @@ import multiprocessing
 import sys
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,6 +30,8 @@ SHARE = {
     "portrait": 0.12,
 }
 """How often each source is drawn: B at 256 px, B at 512 px with detail, A likewise, and C."""
+DETAILED = {"synthetic_detail": 0.5, "rerendered_detail": 0.5}
+"""The same, where all are to have detail."""
 
 
 @dataclass(frozen=True)
@@ -44,15 +46,23 @@ class Job:
     last: int
     seconds: float
     device: str
+    detailed: bool
 
 
 def generate(
-    assets: Path, pool: Path, out: Path, shards: int, workers: int, seconds: float, device: str = ""
+    assets: Path,
+    pool: Path,
+    out: Path,
+    shards: int,
+    workers: int,
+    seconds: float,
+    device: str = "",
+    detailed: bool = False,
 ) -> None:
     """Write shards 0..`shards`-1 that are not there yet, on `workers` processes, for at most `seconds`.
 
     `device`: synthetic heads are drawn there in batches, by torch; if empty, one by one, compiled. Either draws the
-    same kinds of heads, but not the same ones. Raises DeviceError.
+    same kinds of heads, but not the same ones. detailed: only samples with detail. Raises DeviceError.
     """
     if device:
         from facecli.runtime import device_named
@@ -60,7 +70,9 @@ def generate(
         device = device_named(device)
     out.mkdir(parents=True, exist_ok=True)
     context = multiprocessing.get_context("spawn")
-    jobs = [Job(assets, pool, out, part, workers, shards, seconds, device) for part in range(workers)]
+    jobs = [
+        Job(assets, pool, out, part, workers, shards, seconds, device, detailed) for part in range(workers)
+    ]
     processes = [context.Process(target=_work, args=(job,)) for job in jobs]
     for process in processes:
         process.start()
@@ -94,7 +106,7 @@ def _work(job: Job) -> None:
         if path.exists():
             continue
         began = time.monotonic()
-        lots = [lot(number, k) for k in range(PER_SHARD)]
+        lots = [lot(number, k, DETAILED if job.detailed else SHARE) for k in range(PER_SHARD)]
         made = draw([one for one in lots if one.synthetic])
         samples = []
         for one in lots:
@@ -125,10 +137,10 @@ class Lot:
         return self.source.startswith("synthetic")
 
 
-def lot(number: int, k: int) -> Lot:
-    """Of the k-th sample of a shard."""
+def lot(number: int, k: int, share: Mapping[str, float] = SHARE) -> Lot:
+    """Of the k-th sample of a shard. share: how often each source is drawn."""
     rng = np.random.default_rng([number, k])
-    source = str(rng.choice(list(SHARE), p=list(SHARE.values())))
+    source = str(rng.choice(list(share), p=list(share.values())))
     return Lot((number, k), rng, source, FULL if source.endswith("detail") else FULL // 2)
 
 
