@@ -101,8 +101,7 @@ def fuse_relief(
         )
         for face, skin in zip(faces, skins, strict=True)
     ]
-    sharp = (quality / np.maximum(quality.max(0), 1e-6)) ** SHARP
-    return np.asarray((sharp * heights).sum(0) / np.maximum(sharp.sum(0), 1e-6), np.float32)
+    return np.asarray((_shares(quality)[1] * heights).sum(0), np.float32)
 
 
 def fuse_textures(
@@ -126,9 +125,7 @@ def fuse_textures(
     seen = np.stack([shrink(skin.visibility) for skin in skins]) / 255
     weight = (seen * quality).astype(np.float32)
     gains = _matched(np.stack([shrink(skin.texture) for skin in skins]), weight)
-    soft = weight / np.maximum(weight.sum(0), 1e-6)
-    sharp = soft**SHARP
-    sharp /= np.maximum(sharp.sum(0), 1e-6)
+    soft, sharp = _shares(weight)
     coarse, fine = np.zeros((size, size, 3), np.float32), np.zeros((*full[::-1], 3), np.float32)
     for skin, gain, softly, sharply in zip(skins, gains, soft, sharp, strict=True):
         picture = np.clip(skin.texture * gain, 0, 255).astype(np.float32)
@@ -139,6 +136,15 @@ def fuse_textures(
         fine += (picture - widen(colours)) * widen(sharply)[..., None]
     whole = np.clip(np.rint(widen(coarse) + fine), 0, 255).astype(np.uint8)
     return fill(model, whole, shrink(whole), seen.max(0))
+
+
+def _shares(
+    weight: Float[np.ndarray, "p g g"],
+) -> tuple[Float[np.ndarray, "p g g"], Float[np.ndarray, "p g g"]]:
+    """Of each photo in each place, for what is coarse and for fine detail; they sum to 1 where anything is seen."""
+    soft = weight / np.maximum(weight.sum(0), 1e-6)
+    sharp = soft**SHARP
+    return soft, sharp / np.maximum(sharp.sum(0), 1e-6)
 
 
 def _matched(

@@ -20,14 +20,17 @@ from torch import Tensor
 from facecli.model import FaceNetwork, ModelConfig
 from facecli.train.loader import batches
 from facecli.train.loop import (
+    DETAIL_HEAD,
     LOOKED_AT,
     Progress,
     Recipe,
     begin_with,
+    follow,
     groups,
     learning_rate,
     load,
     number_for,
+    optimiser_of,
     report,
     save,
     spent,
@@ -45,8 +48,6 @@ REACHES = (2, 4, 8)
 SLOPE, HEIGHT = 0.2, 0.2
 """Errors beyond these (mm per mm, and mm) count linearly."""
 WEIGHTS = {"relief_slope": 1.0, "relief_height": 0.5}
-OWN = ("texture.", "relief.", "detail.")
-"""The head's parameters begin like this."""
 
 
 def fit_detail(shards: Path, folder: Path, start: Path, recipe: Recipe, stop_after: float = 1e9) -> None:
@@ -103,9 +104,7 @@ def _train(
     average = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
     parts = groups(network, recipe)[1:]
     learning = [parameter for part in parts for parameter in part["params"]]
-    optimiser = torch.optim.AdamW(
-        parts, recipe.learning_rate, betas=(0.9, 0.98), weight_decay=recipe.weight_decay
-    )
+    optimiser = optimiser_of(parts, recipe)
     path, progress = folder / "training.safetensors", Progress()
     if path.exists():
         progress = load(path, network, average, optimiser)
@@ -125,10 +124,7 @@ def _train(
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(recipe, progress)
         optimiser.step()
-        decay = min(recipe.ema, (1 + progress.step) / (10 + progress.step))
-        with torch.no_grad():
-            for name, tensor in network.state_dict().items():
-                average[name].lerp_(tensor, 1 - decay)
+        follow(average, network, recipe, progress)
         progress.step, progress.samples = progress.step + 1, progress.samples + recipe.batch_size
         sums = {name: sums[name] + float(term.detach()) for name, term in terms.items()}
         now = time.monotonic()
@@ -140,7 +136,7 @@ def _train(
             save(path, network, average, optimiser, progress, recipe, config)
             last_save = now
     save(path, network, average, optimiser, progress, recipe, config)
-    return {name: tensor for name, tensor in average.items() if name.startswith(OWN)}, progress
+    return {name: tensor for name, tensor in average.items() if name.startswith(DETAIL_HEAD)}, progress
 
 
 def drawn(views: list[View], count: int, draw: random.Random) -> tuple[Tensor, ...]:

@@ -24,6 +24,8 @@ from facecli.train.team import Team
 
 LOOKED_AT = 64
 """Samples that tell which channels are dead, and between what values to round."""
+DETAIL_HEAD = ("texture.", "relief.", "detail.")
+"""Parameters of the detail head begin like this."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +85,7 @@ def train(
     average = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
     parts = groups(network, recipe)
     learning = [parameter for part in parts for parameter in part["params"]]
-    optimiser = torch.optim.AdamW(
-        parts, recipe.learning_rate, betas=(0.9, 0.98), weight_decay=recipe.weight_decay
-    )
+    optimiser = optimiser_of(parts, recipe)
     progress = Progress()
     if checkpoint.exists():
         progress = load(checkpoint, network, average, optimiser)
@@ -122,10 +122,7 @@ def train(
         for group in optimiser.param_groups:
             group["lr"] = rate * group["factor"]
         optimiser.step()
-        decay = min(recipe.ema, (1 + progress.step) / (10 + progress.step))
-        with torch.no_grad():
-            for name, tensor in network.state_dict().items():
-                average[name].lerp_(tensor, 1 - decay)
+        follow(average, network, recipe, progress)
         progress.step += 1
         progress.samples += recipe.batch_size
         if not team.leads:
@@ -194,10 +191,26 @@ def prepare(network: FaceNetwork, shards: Path, recipe: Recipe, config: ModelCon
 
 def groups(network: FaceNetwork, recipe: Recipe) -> list[dict[str, Any]]:
     """The parameters that learn, in two groups: the detail head sees few samples, so it takes larger steps."""
-    detail = {id(p) for part in (network.texture, network.relief, network.detail) for p in part.parameters()}
-    rest = [p for p in network.parameters() if id(p) not in detail]
-    own = [p for p in network.parameters() if id(p) in detail]
+    rest, own = (
+        [p for name, p in network.named_parameters() if name.startswith(DETAIL_HEAD) == detail]
+        for detail in (False, True)
+    )
     return [{"params": rest, "factor": 1.0}, {"params": own, "factor": recipe.detail_factor}]
+
+
+def optimiser_of(parts: list[dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:
+    """Of `groups`, or some of them."""
+    return torch.optim.AdamW(parts, recipe.learning_rate, betas=(0.9, 0.98), weight_decay=recipe.weight_decay)
+
+
+@torch.no_grad()
+def follow(
+    average: dict[str, torch.Tensor], network: FaceNetwork, recipe: Recipe, progress: Progress
+) -> None:
+    """Move the averaged parameters after the network's, the faster the fewer steps there were."""
+    decay = min(recipe.ema, (1 + progress.step) / (10 + progress.step))
+    for name, tensor in network.state_dict().items():
+        average[name].lerp_(tensor, 1 - decay)
 
 
 def spent(recipe: Recipe, progress: Progress) -> float:
