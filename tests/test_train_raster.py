@@ -5,7 +5,7 @@ import pytest
 import trimesh
 from heads import head_model, needs_assets, random_head, view
 
-from facecli.train.raster import interpolate, rasterize, unit, vertex_normals
+from facecli.train.raster import interpolate, rasterize, rounded, unit, vertex_normals
 
 
 @needs_assets
@@ -97,3 +97,21 @@ def test_unit_vectors_keep_their_direction_and_nothing_stays_nothing():
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
     np.testing.assert_allclose(made * length, vectors, atol=1e-3)
     np.testing.assert_allclose(np.linalg.norm(made.reshape(-1, 3)[1:], axis=-1), 1, atol=1e-6)
+
+
+def test_a_coarse_ball_is_round_between_its_corners():
+    ball = trimesh.creation.icosphere(subdivisions=2, radius=80.0)
+    corners = (ball.vertices + np.array([0, 0, 400])).astype(np.float32)
+    pixels, faces = corners[:, :2] / corners[:, 2:] * 300 + 63.5, np.asarray(ball.faces, np.int32)
+    index, bary, _ = rasterize(pixels, corners[:, 2], faces, 128, 128)
+    outward = (ball.vertices / 80).astype(np.float32)
+    flat = interpolate(corners, faces, index, bary)
+    round_ = rounded(flat, corners, outward, faces, index, bary)
+
+    def off(places):
+        return np.abs(np.linalg.norm(places[index >= 0] - [0, 0, 400], axis=1) - 80)
+
+    assert (index >= 0).mean() > 0.3
+    assert off(flat).max() > 1.0  # mm
+    assert off(round_).max() < 0.3 * off(flat).max()
+    np.testing.assert_array_equal(round_[index < 0], flat[index < 0])

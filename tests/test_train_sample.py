@@ -5,7 +5,7 @@ import pytest
 from heads import head_model, needs_assets, view
 
 from facecli.train.headmodel import FACE, IRIS_LEFT, LACRIMAL, TEETH
-from facecli.train.sample import COARSE, UNIT, lively_expression, pack_coarse, pack_opening
+from facecli.train.sample import COARSE, FULL, UNIT, lively_expression, pack_coarse, pack_detail, pack_opening
 
 
 def test_an_opening_is_the_share_of_the_surface_that_lids_and_lips_uncover():
@@ -84,3 +84,28 @@ def test_an_expression_depends_on_the_generator_alone(seed):
     names = head_model().expression_names
     first, second = (lively_expression(np.random.default_rng(seed), names) for _ in range(2))
     np.testing.assert_array_equal(first, second)
+
+
+def sphere(size):
+    """Depth (mm) and facing of a ball of 80 mm that fills most of a picture, and where it is."""
+    y, x = ((np.mgrid[:size, :size] + 0.5) / size - 0.5) * 200
+    up = 6400 - x * x - y * y
+    depth = np.sqrt(np.maximum(up, 0)).astype(np.float32)
+    return depth, depth / 80, up > 0
+
+
+def test_at_its_end_a_surface_has_its_relief_and_no_more():
+    depth, facing, there = sphere(FULL)
+    relief = np.full((FULL, FULL), 0.25, np.float32)
+    bumps = np.zeros_like(relief)
+    bumps[::8] = 0.3  # which no coarse pixel holds
+    coarse, known = pack_coarse(np.zeros((FULL, FULL, 3), np.float32), depth + bumps, there)
+    detail = pack_detail(depth + bumps, facing, relief, coarse, known, there)
+    y, x = np.mgrid[:FULL, :FULL] / (FULL / 2) - 1
+    edge, middle = np.hypot(x, y) > 0.75, np.hypot(x, y) < 0.5
+    assert np.isfinite(detail[edge]).any()
+    np.testing.assert_array_equal(detail[edge & np.isfinite(detail)], np.float32(0.25))
+    np.testing.assert_allclose(
+        detail[middle & (bumps > 0)] - detail[np.roll(middle & (bumps > 0), 1, 0)], 0.3 * facing[middle & (bumps > 0)],
+        atol=0.05,
+    )  # fmt: skip

@@ -8,7 +8,7 @@ from heads import head_model, needs_assets, random_head
 from facecli.train import raster as compiled
 from facecli.train.sample import euler
 from facecli.train.tensor import raster
-from facecli.train.tensor.raster import Fan, interpolate, rasterize
+from facecli.train.tensor.raster import Fan, interpolate, rasterize, rounded
 
 SIZE = 96
 
@@ -138,6 +138,18 @@ def test_a_head_is_drawn_as_the_compiled_one(yaw):
     mine = interpolate(values, faces, drawing.index, drawing.bary)[0].numpy()
     theirs = compiled.interpolate(placed, model.faces, index, bary)
     np.testing.assert_allclose(mine[same], theirs[same], atol=1e-3)
+
+    normals = compiled.vertex_normals(placed, model.faces)
+    round_ = compiled.rounded(theirs, placed, normals, model.faces, index, bary)
+    assert np.abs(round_ - theirs).max() > 0.05  # mm
+    batch = torch.from_numpy(np.stack([placed, placed]))  # of two, to see that each has its own corners
+    upright, flat = (
+        torch.from_numpy(np.stack([normals, normals])),
+        torch.from_numpy(mine).expand(2, -1, -1, -1),
+    )
+    both = (drawn.expand(2, *drawn.shape[1:]) for drawn in (drawing.index, drawing.bary))
+    for mine_round in rounded(flat, batch, upright, faces[0], *both).numpy():
+        np.testing.assert_allclose(mine_round[same], round_[same], atol=1e-3)
 
 
 @needs_assets

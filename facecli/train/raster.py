@@ -95,6 +95,48 @@ def interpolate(
     return out
 
 
+ROUNDING = 0.5
+"""How far a triangle's inside follows its corners' normals: so far that a ball is round (Boubekeur and Alexa: 0.75)."""
+
+
+def rounded(
+    placed: Float[np.ndarray, "h w 3"],
+    vertices: Float[np.ndarray, "v 3"],
+    normals: Float[np.ndarray, "v 3"],
+    faces: Int[np.ndarray, "f 3"],
+    face_index: Int[np.ndarray, "h w"],
+    bary: Float[np.ndarray, "h w 3"],
+) -> Float[np.ndarray, "h w 3"]:
+    """Points of flat triangles moved onto the curved surface that their corners' normals tell of (Phong tessellation,
+    Boubekeur and Alexa 2008), without which a surface that is shaded smoothly has edges.
+
+    placed: the interpolated `vertices`; normals: of these, unit length, in the same frame.
+    """
+    out = placed.copy()
+    arrays = (np.ascontiguousarray(values, np.float32) for values in (vertices, normals))
+    _rounded(*arrays, faces, face_index, bary, out)
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+@no_type_check
+def _rounded(vertices, normals, faces, face_index, bary, out):
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            f = face_index[i, j]
+            if f < 0:
+                continue
+            x, y, z = out[i, j, 0], out[i, j, 1], out[i, j, 2]
+            for k in range(3):
+                v = faces[f, k]
+                nx, ny, nz = normals[v, 0], normals[v, 1], normals[v, 2]
+                above = (x - vertices[v, 0]) * nx + (y - vertices[v, 1]) * ny + (z - vertices[v, 2]) * nz
+                step = above * bary[i, j, k] * ROUNDING
+                out[i, j, 0] -= step * nx
+                out[i, j, 1] -= step * ny
+                out[i, j, 2] -= step * nz
+
+
 def pieces(corners: Int[np.ndarray, "f 3"]) -> Int[np.ndarray, " f"]:
     """A number for each triangle, the same for those that hang together. corners: of the mesh, or of its texture."""
     from scipy.sparse import coo_matrix

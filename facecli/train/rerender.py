@@ -17,7 +17,7 @@ from facecli.train.headmodel import BACK, FACE, FACE_VERTICES, GUMS, TEETH, Head
 from facecli.train.lift import TEXTURE, face_box_points, region_vertices, spherical_harmonics, texture_of
 from facecli.train.pool import Pool
 from facecli.train.props import Projection, glasses, occluder, speech
-from facecli.train.raster import interpolate, rasterize, vertex_normals
+from facecli.train.raster import interpolate, rasterize, rounded, vertex_normals
 from facecli.train.relief import creases_of, random_relief
 from facecli.train.sample import (
     COARSE,
@@ -98,7 +98,6 @@ class Rerenderer:
         photo_pixels = project(camera, new_focal, centre)
         frame = jittered_frame(rng, face_box_points(photo_pixels), 14, size)
         pixels = photo_pixels @ frame[:, :2].T + frame[:, 2]
-        depth = (new_translation - camera) @ viewing_axis(frame, size, new_focal, centre)
 
         face_index, bary, zbuffer = rasterize(pixels, camera[:, 2], self.drawn, size, size)
         normals = vertex_normals(new, model.faces) @ new_rotation.T.astype(np.float32)
@@ -106,7 +105,6 @@ class Rerenderer:
         facing = -np.einsum("ij,ij->i", camera, normals) / np.linalg.norm(camera, axis=1)
         channels = np.c_[
             model.neutral,
-            depth,
             old_pixels,
             self.region,
             normals,
@@ -115,6 +113,8 @@ class Rerenderer:
             camera,
         ]
         maps = interpolate(channels, self.drawn, face_index, bary)
+        position = rounded(maps[..., 13:16], camera.astype(np.float32), normals, self.drawn, face_index, bary)
+        depth = (new_translation - position) @ viewing_axis(frame, size, new_focal, centre)
         drawn = face_index >= 0
         part = np.where(drawn, self.part[face_index], -1)
         footprint = size / COARSE * new_translation[2] / (new_focal * np.hypot(*frame[:, 0]))
@@ -125,16 +125,16 @@ class Rerenderer:
         )
 
         crop, mask = pool.crops[index], pool.masks[index]
-        source = np.ascontiguousarray(maps[..., 4:6])
+        source = np.ascontiguousarray(maps[..., 3:5])
         face = cv2.remap(crop, source, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
         face_mask = cv2.remap(mask, source, None, cv2.INTER_LINEAR)  # type: ignore[call-overload]
         light = pool.light[index]
         new_light = relit(rng, light) if changed and rng.random() < 0.6 else light
         if changed:
-            before = np.clip(spherical_harmonics(maps[..., 10:13]) @ light, 0.3, 3)
-            turned, grooves = maps[..., 7:10], np.ones_like(maps[..., :1])
+            before = np.clip(spherical_harmonics(maps[..., 9:12]) @ light, 0.3, 3)
+            turned, grooves = maps[..., 6:9], np.ones_like(maps[..., :1])
             if shown is not None and shown.added.any():
-                turned = bump(turned, maps[..., 14:17], shown.added)
+                turned = bump(turned, position, shown.added)
                 grooves = cavity(shown.added, footprint / (FULL // COARSE))[..., None]
             after = np.clip(spherical_harmonics(turned) @ new_light * grooves, 0.1, 3)
             face = np.clip(face * np.clip(after / before, 0.3, 2.5), 0, 255).astype(np.uint8)
@@ -148,7 +148,7 @@ class Rerenderer:
         )[..., None]
         image = (face * alpha_map + background * (1 - alpha_map)).astype(np.uint8)
 
-        region = drawn & (maps[..., 6] > 0.5) & (face_mask > 127)
+        region = drawn & (maps[..., 5] > 0.5) & (face_mask > 127)
         if changed:  # along the photo's own outline the mask is read at a grazing angle, and crumbles
             region = cv2.medianBlur(region.astype(np.uint8) * 255, 7) > 127
             region &= drawn
@@ -165,13 +165,11 @@ class Rerenderer:
                 zbuffer,
                 new_light,
             )
-        coarse, known = pack_coarse(maps[..., :3], maps[..., 3], region)
+        coarse, known = pack_coarse(maps[..., :3], depth, region)
         detail = None
         if shown is not None:
             known_there = region & (part == FACE) & shown.sure
-            detail = pack_detail(
-                maps[..., 3], maps[..., 13], shown.own + shown.added, coarse, known, known_there
-            )
+            detail = pack_detail(depth, maps[..., 12], shown.own + shown.added, coarse, known, known_there)
         return Sample(
             image,
             pack_region(region),

@@ -19,6 +19,10 @@ CROP_MARGIN = 1.45
 """Side of an unjittered crop over the longer side of the box of the projected face."""
 LARGEST_DETAIL = 2.5
 """mm; whatever differs more from the coarse surface lies on another one: behind the nose, within the mouth."""
+STEEP = 5.0
+"""mm of depth from one side of a coarse pixel's neighbours to the other."""
+FAR = 1e6
+"""mm: farther than any surface."""
 BESIDE, ABOVE, BELOW, BEHIND = 52.0, 28.0, -92.0, 25.0
 """Bounds of the template's eyes, nose and mouth: |x|, y, y, z, mm."""
 KNOWN = 0.6
@@ -117,13 +121,25 @@ def pack_detail(
     """What 128 px cannot hold of the surface, and the relief on it, mm along the normal; only known on `skin`.
 
     depth: mm towards the camera, facing: cosine between normal and line of sight. Not known either next to a step
-    from one surface to another, where a coarse pixel holds the mean of both.
+    from one surface to another, where a coarse pixel holds the mean of both. Near the end of the known surface, and
+    where it is steep, it is the relief alone: there what is lost hangs on where the pixels' edges happen to be.
     """
     smooth = upsample_masked(coarse[..., 3] * UNIT, known > 0, FULL)
     lost = (depth - smooth) * facing
     near_step = cv2.dilate((np.abs(lost) > LARGEST_DETAIL).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
     inside = skin & ~near_step & (cv2.resize(known, (FULL, FULL), interpolation=cv2.INTER_NEAREST) > 0)
-    return np.where(inside, lost + relief, np.nan).astype(np.float32)
+    counted = cv2.resize(gentle(coarse[..., 3] * UNIT, known), (FULL, FULL), interpolation=cv2.INTER_LINEAR)
+    return np.where(inside, lost * counted + relief, np.nan).astype(np.float32)
+
+
+def gentle(
+    depth: Float[np.ndarray, "128 128"], known: Float[np.ndarray, "128 128"]
+) -> Float[np.ndarray, "128 128"]:
+    """1 where all pixels around are known, and of nearly one depth (mm); else 0."""
+    around = np.ones((3, 3))
+    nearest = cv2.dilate(np.where(known > 0, depth, -FAR), around)
+    farthest = cv2.erode(np.where(known > 0, depth, FAR), around)
+    return np.asarray(cv2.erode(known, around) * (nearest - farthest < STEEP), np.float32)
 
 
 def viewing_axis(

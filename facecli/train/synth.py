@@ -16,7 +16,7 @@ from facecli.train.headmodel import FACE, GUMS, LACRIMAL, SCLERA_LEFT, TEETH
 from facecli.train.lift import TEXTURE, face_box_points, region_vertices, texture_of
 from facecli.train.light import Light, random_light
 from facecli.train.props import Projection, background, glasses, occluder, speech
-from facecli.train.raster import interpolate, rasterize, unit, vertex_normals
+from facecli.train.raster import interpolate, rasterize, rounded, unit, vertex_normals
 from facecli.train.relief import creases_of, moles_and_freckles, random_relief
 from facecli.train.sample import (
     COARSE,
@@ -114,7 +114,8 @@ class Synthesizer:
         normals = vertex_normals(vertices, model.faces) @ rotation.T.astype(np.float32)
         channels = np.concatenate([model.neutral, camera, normals, self.region, self.occlusion], 1)
         maps = interpolate(channels, model.faces, face_index, bary)
-        coordinate, position, turned = (np.ascontiguousarray(maps[..., k : k + 3]) for k in (0, 3, 6))
+        coordinate, flat, turned = (np.ascontiguousarray(maps[..., k : k + 3]) for k in (0, 3, 6))
+        position = rounded(flat, camera, normals, model.faces, face_index, bary)
         texel = interpolate(self.texel, model.corner_uv, face_index, bary)
         region = drawn & (maps[..., 9] > 0.5)
 

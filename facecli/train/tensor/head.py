@@ -13,7 +13,7 @@ from facecli.train.raster import vertex_normals
 from facecli.train.sample import COARSE, CROP_MARGIN
 from facecli.train.shade import ambient_occlusion
 from facecli.train.tensor.fusion import fused
-from facecli.train.tensor.raster import Drawing, Fan, interpolate, rasterize, turned, unit
+from facecli.train.tensor.raster import Drawing, Fan, interpolate, rasterize, rounded, turned, unit
 
 FOCAL = 1000.0
 """Pixels; crops are scaled, so that any would do."""
@@ -142,7 +142,7 @@ class Head:
         facing = turned(normals, camera.rotation.float())
         fixed = interpolate(self.fixed[None], self.faces[None], index, bary)
         own = interpolate(torch.cat([placed, facing], -1), self.faces[None], index, bary)
-        position = own[..., :3]
+        position = rounded(own[..., :3], placed, facing, self.faces, index, bary)
         depth = ((camera.translation[:, None, None] - position) * camera.axis[:, None, None]).sum(-1)
         drawn = index >= 0
         return (

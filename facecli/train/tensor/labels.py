@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from facecli.train.headmodel import GUMS, LACRIMAL, SCLERA_LEFT, TEETH
-from facecli.train.sample import COARSE, FULL, KNOWN, LARGEST_DETAIL, REGION, UNIT
+from facecli.train.sample import COARSE, FAR, FULL, KNOWN, LARGEST_DETAIL, REGION, STEEP, UNIT
 from facecli.train.tensor.filters import dilated
 from facecli.train.tensor.fusion import fused
 from facecli.train.tensor.resident import resident
@@ -77,11 +77,25 @@ def pack_detail(
     known: Float[Tensor, "n 128 128"],
     skin: Bool[Tensor, "n 512 512"],
 ) -> Float[Tensor, "n 512 512"]:
-    """What 128 px cannot hold of the surface, and the relief on it, mm along the normal; only known on `skin`."""
+    """What 128 px cannot hold of the surface, and the relief on it, mm along the normal; only known on `skin`, and near
+    its end and where it is steep the relief alone."""
     lost = (depth - smoothed(coarse[..., 3] * UNIT, known > 0)) * facing
     near_step = dilated((lost.abs() > LARGEST_DETAIL).float(), 5) > 0
     sure = (known > 0).repeat_interleave(FULL // COARSE, 1).repeat_interleave(FULL // COARSE, 2)
-    return torch.where(skin & ~near_step & sure, lost + relief, torch.nan)
+    counted = functional.interpolate(
+        _gentle(coarse[..., 3] * UNIT, known)[:, None], (FULL, FULL), mode="bilinear", align_corners=False
+    )[:, 0]
+    return torch.where(skin & ~near_step & sure, lost * counted + relief, torch.nan)
+
+
+def _gentle(
+    depth: Float[Tensor, "n 128 128"], known: Float[Tensor, "n 128 128"]
+) -> Float[Tensor, "n 128 128"]:
+    """1 where all pixels around are known, and of nearly one depth (mm); else 0."""
+    nearest = dilated(torch.where(known > 0, depth, -FAR), 3)
+    farthest = -dilated(torch.where(known > 0, -depth, -FAR), 3)
+    everywhere = -dilated(-known, 3)
+    return everywhere * (nearest - farthest < STEEP)
 
 
 def smoothed(values: Float[Tensor, "n h h"], mask: Bool[Tensor, "n h h"]) -> Float[Tensor, "n 512 512"]:

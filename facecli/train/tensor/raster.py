@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from facecli.train.raster import ROUNDING
 from facecli.train.tensor.fusion import as_on_a_gpu, fused
 
 ROOM = 3.0, 4.0
@@ -225,6 +226,26 @@ def interpolate(
     out = table[vertex[..., 0]] * share[..., :1]
     out += table[vertex[..., 1]] * share[..., 1:2]
     out += table[vertex[..., 2]] * share[..., 2:]
+    return out
+
+
+def rounded(
+    placed: Float[Tensor, "n h w 3"],
+    vertices: Float[Tensor, "n v 3"],
+    normals: Float[Tensor, "n v 3"],
+    faces: Int[Tensor, "f 3"],
+    index: Int[Tensor, "n h w"],
+    bary: Float[Tensor, "n h w 3"],
+) -> Float[Tensor, "n h w 3"]:
+    """As `facecli.train.raster.rounded`: points of flat triangles, on the curved surface that the normals tell of."""
+    n, there = len(index), (index >= 0)[..., None]
+    corners = faces[index.clamp(min=0)] + _offsets(n, vertices.shape[1], index.device)[..., None]
+    at, normal = vertices.reshape(-1, 3), normals.reshape(-1, 3)
+    out = placed
+    for k in range(3):
+        upright = normal[corners[..., k]]
+        above = ((placed - at[corners[..., k]]) * upright).sum(-1, keepdim=True)
+        out = out - torch.where(there, ROUNDING * bary[..., k : k + 1] * above, 0) * upright
     return out
 
 
