@@ -57,6 +57,7 @@ FAR_CENTRE, FAR_SIZE, FAR_ROLL = (
 )  # unless it is so far off that the maps must be wrong
 LARGEST_TEXTURE, TEXTURE_STEP = 1024, 128
 DISAGREEMENT = 0.35  # detector and network apart by more than this share of the face's size: there is no face
+DOUBTFUL = 1.2  # mm: nor where that share, times how far the network doubts its depth, is more
 RIMS_APART = 0.7  # mm, on the template
 SURE_MM = 4.0  # pixels whose depth the network doubts more than this count less for what is hidden
 NOTICEABLE = 1e-6  # pixels: less is only arithmetic
@@ -302,7 +303,8 @@ def _through_the_likely_lens(
 
 
 def _credible(faces: list[Face]) -> list[Face]:
-    """Without those where detector and network, two witnesses, do not mean the same face, and without doubles.
+    """Without those where detector and network, two witnesses, do not mean the same face, the less so the less sure the
+    network is of what it sees; and without doubles.
 
     Of two readings of one face the one stays on which both agree better.
     """
@@ -311,7 +313,8 @@ def _credible(faces: list[Face]) -> list[Face]:
     for i in sorted(range(len(faces)), key=lambda i: doubt[i]):
         face = faces[i]
         apart = [np.linalg.norm(face.landmarks - faces[k].landmarks, axis=1).mean() for k in kept]
-        if doubt[i] < DISAGREEMENT and min(apart, default=np.inf) > SAME_FACE * face.detection.size:
+        is_face = doubt[i] < min(DISAGREEMENT, DOUBTFUL / max(_deviation(face.maps), 1e-3))
+        if is_face and min(apart, default=np.inf) > SAME_FACE * face.detection.size:
             kept.append(i)
     return [faces[i] for i in sorted(kept)]
 
@@ -321,6 +324,13 @@ def _disagreement(face: Face) -> float:
     eyes = face.landmarks[36:42].mean(0), face.landmarks[42:48].mean(0)
     ours = np.stack([*eyes, *face.landmarks[[30, 48, 54]]])
     return float(np.linalg.norm(ours - face.detection.landmarks, axis=1).mean() / face.detection.size)
+
+
+def _deviation(maps: Maps) -> float:
+    """By how much the network doubts the depth of what it takes for the face, mm: 3 to 4 for most faces, 7 and more for
+    stones and the like. 0 where it sees no face."""
+    seen = maps.sigma[maps.region[::2, ::2] > 0.5]
+    return float(np.median(seen)) if len(seen) else 0.0
 
 
 def _framing(camera: Camera, pose: Pose, outline: Float[np.ndarray, "n 3"]) -> Crop | None:

@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
+from heads import ASSETS, needs_assets
 from photos import LEFT_EYE, MOUTH, NOSE_TIP, RIGHT_EYE, photo
 
 from facecli import runtime
@@ -235,6 +237,36 @@ def test_detections_that_do_not_mean_what_the_network_sees_are_dropped(astronaut
     )
     assert _credible([elsewhere]) == []
     assert _credible([]) == []
+
+
+def test_who_is_not_sure_of_a_face_has_to_agree_better(astronaut: Face) -> None:
+    size, maps = astronaut.detection.size, astronaut.maps
+    beside = replace(
+        astronaut,
+        detection=replace(astronaut.detection, landmarks=astronaut.detection.landmarks + 0.2 * size),
+    )
+    unsure = replace(maps, sigma=np.full_like(maps.sigma, 9.0))
+    assert _credible([beside]) == [beside]
+    assert _credible([replace(beside, maps=unsure)]) == []
+    assert len(_credible([replace(astronaut, maps=unsure)])) == 1
+
+
+@needs_assets
+@pytest.mark.parametrize(
+    ("name", "third"),
+    [("blender_courtyard", 2), ("chinese_garden", 2), ("royal_esplanade", 2), ("st_peters_square_night", 1)],
+)
+def test_buildings_and_stones_are_no_faces(reconstructor: Reconstructor, name: str, third: int) -> None:
+    """Places of which the detector takes something for a face."""
+    exr = pytest.importorskip("OpenEXR")
+    with exr.File(str(ASSETS / "hdri" / f"{name}.exr")) as file:
+        light = np.nan_to_num(np.asarray(file.channels()["RGB"].pixels, np.float32), posinf=6e4)
+    height, width = light.shape[:2]
+    seen = light[height // 5 : height * 4 // 5, third * width // 3 : (third + 1) * width // 3]
+    picture = 255 * np.clip(seen / np.percentile(seen, 95), 0, 1) ** (1 / 2.2)
+    pixels = cv2.resize(picture.astype(np.uint8), (800, int(800 * seen.shape[0] / seen.shape[1])))
+    assert reconstructor.detector.detect(pixels)
+    assert reconstructor.reconstruct(pixels) == []
 
 
 def test_of_two_readings_of_one_face_the_better_stays(astronaut: Face) -> None:
