@@ -26,6 +26,8 @@ SURROUND = 2.0  # its side in the photo / the longer side of the proposed box
 UPRIGHT = np.radians(40)  # a reading that leans more in its own crop is better read from the next one
 DARK = 60  # median of a photo that is looked at once more, brightened, if no face was found in it
 CLAHE_LIMIT = 8.0  # how much local contrast may grow
+PART = 2.0  # side of the box that is read for the whole of which something may be a part, over that part's
+LARGER = 1.5  # the whole is at least so many times as large: else it is that part, read once more
 FACES_AT_ONCE = 16  # readings of so many faces go through the network together
 
 
@@ -99,6 +101,17 @@ class Detector:
             photo, *views = _pyramid(_brightened(pixels))
             if faces := self._find(photo, views, (0,), threshold):
                 yield faces
+
+    def around(
+        self, pixels: UInt8[np.ndarray, "h w 3"], parts: list[Detection], threshold: float = 0.6
+    ) -> list[Detection]:
+        """The faces of which detections, not believed, may be parts: a nose lit from below looks like one."""
+        views, found = _pyramid(pixels), []
+        for part in parts:
+            (x0, y0, x1, y1), size = part.box, part.size
+            box = np.array([[(x0 + x1) / 2, (y0 + y1) / 2, (x1 - x0) * PART, (y1 - y0) * PART]])
+            found += [face for face in self._read(views, box, threshold) if face.size > LARGER * size]
+        return found
 
     def _find(
         self, photo: _View, views: list[_View], quarters: tuple[int, ...], threshold: float

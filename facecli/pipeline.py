@@ -142,6 +142,10 @@ class Reconstructor:
             clock.mark("detect")
             if faces := (yield from self._faces(image, detections, clock)):
                 return faces
+            wholes = self.detector.around(image.pixels, detections)
+            clock.mark("detect")
+            if wholes and (faces := (yield from self._faces(image, wholes, clock))):
+                return faces
         clock.mark("detect")
         return []
 

@@ -269,6 +269,25 @@ def test_buildings_and_stones_are_no_faces(reconstructor: Reconstructor, name: s
     assert reconstructor.reconstruct(pixels) == []
 
 
+def test_of_what_was_only_a_part_the_whole_face_is_found(
+    reconstructor: Reconstructor, astronaut: Face, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of noses lit from below, which the detector takes for faces."""
+    seen, nose = astronaut.detection, astronaut.landmarks[30]
+    shrunk = replace(
+        seen,
+        box=np.concatenate([nose - 0.2 * seen.size, nose + 0.2 * seen.size]),
+        landmarks=nose + (seen.landmarks - nose) * 0.25,
+        size=0.3 * seen.size,
+    )
+    pixels = photo("astronaut.jpg").pixels
+    (whole,) = reconstructor.detector.around(pixels, [shrunk])
+    np.testing.assert_allclose(whole.box, seen.box, atol=0.15 * seen.size)
+    monkeypatch.setattr(reconstructor.detector, "passes", lambda _: iter([[shrunk]]))
+    (face,) = reconstructor.reconstruct(pixels)
+    assert np.linalg.norm(face.landmarks - astronaut.landmarks, axis=1).mean() < 0.03 * seen.size
+
+
 def test_of_two_readings_of_one_face_the_better_stays(astronaut: Face) -> None:
     size = astronaut.detection.size
     worse = replace(
