@@ -317,7 +317,7 @@ def _credible(faces: list[Face]) -> list[Face]:
     for i in sorted(range(len(faces)), key=lambda i: doubt[i]):
         face = faces[i]
         apart = [np.linalg.norm(face.landmarks - faces[k].landmarks, axis=1).mean() for k in kept]
-        is_face = doubt[i] < min(DISAGREEMENT, DOUBTFUL / max(_deviation(face.maps), 1e-3))
+        is_face = doubt[i] < DISAGREEMENT and doubt[i] * _deviation(face.maps) < DOUBTFUL
         if is_face and min(apart, default=np.inf) > SAME_FACE * face.detection.size:
             kept.append(i)
     return [faces[i] for i in sorted(kept)]

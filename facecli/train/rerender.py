@@ -113,7 +113,7 @@ class Rerenderer:
             camera,
         ]
         maps = interpolate(channels, self.drawn, face_index, bary)
-        position = rounded(maps[..., 13:16], camera.astype(np.float32), normals, self.drawn, face_index, bary)
+        position = rounded(maps[..., 13:16], camera, normals, self.drawn, face_index, bary)
         depth = (new_translation - position) @ viewing_axis(frame, size, new_focal, centre)
         drawn = face_index >= 0
         part = np.where(drawn, self.part[face_index], -1)
